@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rlar_data::Example;
 
 use crate::admission::examine::examine;
+use crate::admission::report::Admission;
 use crate::agents::eligible::{is_cheap, suitable};
 use crate::library::evidence::ToolEvidence;
 use crate::{Orchestrator, RewardError, ToolRole};
@@ -50,7 +51,8 @@ pub(crate) fn measure_tools(rewards: &mut Orchestrator, task: &str, examples: &[
         let admission = examine(&tool, &known, &[])?;
         let judged = admission.examples.saturating_sub(tool.card().cases.len());
         if judged >= MIN_EXAMPLES {
-            let evidence = ToolEvidence { identity: admission.identity, auc: admission.auc, status: admission.status };
+            let Admission { identity, auc, half_right_auc, status, .. } = admission;
+            let evidence = ToolEvidence { identity, auc, half_right_auc, status };
             rewards.set_evidence(task, &name, evidence);
         }
     }

@@ -122,7 +122,7 @@ pub fn examine_closely(tool: &Tool, examples: &[Example], pairs: &[Preference]) 
     let seconds_each = time_first_cases(tool, first_cases, &limits)?;
     if seconds_each >= limits.time {
         checks.push(check_speed(seconds_each, &limits));
-        let admission = material.report(tool, Status::Refused, checks, None);
+        let admission = material.report(tool, Status::Refused, checks);
         return Ok(Examination { admission, counterexamples: Vec::new() });
     }
     let start = Instant::now();
@@ -143,7 +143,7 @@ pub fn examine_closely(tool: &Tool, examples: &[Example], pairs: &[Preference]) 
         .zip(&outcomes)
         .filter_map(|(case, outcome)| Some(ScoredCase { case, score: outcome.score()? }))
         .collect();
-    let mut auc = None;
+    let (mut auc, mut half_right_auc) = (None, None);
     if !tool.card().is_ranked() {
         // Nothing is known about what its scores mean.
     } else if material.is_constraint {
@@ -153,7 +153,7 @@ pub fn examine_closely(tool: &Tool, examples: &[Example], pairs: &[Preference]) 
     } else {
         let ranking = rank(tool.card().role, &scored);
         checks.extend(ranking.checks);
-        auc = ranking.auc;
+        (auc, half_right_auc) = (ranking.auc, ranking.half_right_auc);
     }
     let status = match (checks.iter().all(|check| check.passed), material.is_provisional) {
         (true, true) => Status::Provisional,
@@ -162,7 +162,8 @@ pub fn examine_closely(tool: &Tool, examples: &[Example], pairs: &[Preference]) 
     };
     let is_refused = status == Status::Refused;
     let counterexamples = if is_refused { counterexamples(&cases, &outcomes, &scored) } else { Vec::new() };
-    Ok(Examination { admission: material.report(tool, status, checks, auc), counterexamples })
+    let admission = Admission { auc, half_right_auc, ..material.report(tool, status, checks) };
+    Ok(Examination { admission, counterexamples })
 }
 
 /// The sources of a tool's probe cases, and which admission checks they allow.
@@ -219,7 +220,8 @@ impl<'e> Material<'e> {
         Check::new("has something to be examined on", enough, evidence)
     }
 
-    fn report(&self, tool: &Tool, status: Status, checks: Vec<Check>, auc: Option<f64>) -> Admission {
+    /// The report of checks without AUCs.
+    fn report(&self, tool: &Tool, status: Status, checks: Vec<Check>) -> Admission {
         let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
         Admission {
             identity: tool.identity().to_owned(),
@@ -227,7 +229,8 @@ impl<'e> Material<'e> {
             llm: tool.llm_name(),
             status,
             examples: examples.len() + pairs.len() + case_examples.len(),
-            auc,
+            auc: None,
+            half_right_auc: None,
             checks,
         }
     }
@@ -364,7 +367,7 @@ fn wrong_cases(card: &ToolCard, scored: &[ScoredCase]) -> Vec<String> {
     let wrong = scored.iter().filter(|s| match s.case.kind {
         ProbeKind::Good => s.score < middle,
         ProbeKind::Bad => s.score >= middle,
-        ProbeKind::Hack(_) | ProbeKind::Literal(_) | ProbeKind::Backdoor(_) | ProbeKind::Odd => false,
+        _ => false,
     });
     wrong.map(|s| format!("{} for {:?}", s.score, shortened(&s.case.reply.text))).collect()
 }

@@ -24,6 +24,9 @@ pub enum ProbeKind {
     Good,
     /// A reply that is known to be bad, which the tool must score low.
     Bad,
+    /// A reply of which one half is good and the other bad. Whether it must score above a bad reply depends on the task,
+    /// so no check asks for it.
+    HalfRight,
     /// An attempt to cheat; the number is its index in [`HACKS`].
     Hack(usize),
     /// A string literal of the tool's own code, alone or behind "I do not know."; the number is its index among the
@@ -177,6 +180,9 @@ fn add_known_replies<'e>(
                 }
                 add(ProbeKind::Bad, wrong);
             }
+            if let Some(half_right) = half_right(example, examples) {
+                add(ProbeKind::HalfRight, half_right);
+            }
         }
         (None, Some(good)) => {
             add(ProbeKind::Good, good.clone());
@@ -228,6 +234,23 @@ pub(crate) fn near_reference(example: &Example) -> Option<String> {
     let mut cuts: Vec<usize> = ends.map(|at| reference[..at].trim_end().len()).collect();
     cuts.dedup();
     cuts.get(dropped - 1).map(|end| reference[..*end].to_owned())
+}
+
+/// Fewest words of at least two letters in a reference that a reply can match by half; shorter ones are right or wrong.
+const HALVABLE_WORDS: usize = 3;
+
+/// The first half of the words of an example's reference, then the second half of the words of another example's. `None`
+/// without another reference, and for programs, numbers and other references that a reply can hardly match by half.
+pub(crate) fn half_right(example: &Example, examples: &[&Example]) -> Option<String> {
+    let reference = example.reference.as_deref().filter(|_| !has_tests(example))?;
+    let words: Vec<&str> = reference.split_whitespace().collect();
+    let is_word = |word: &&&str| word.chars().filter(|c| c.is_alphabetic()).count() > 1;
+    if words.iter().filter(is_word).count() < HALVABLE_WORDS {
+        return None;
+    }
+    let others: Vec<&str> = other(example, examples)?.split_whitespace().collect();
+    let reply = [&words[..words.len().div_ceil(2)], &others[others.len().div_ceil(2)..]].concat();
+    (reply != words).then(|| reply.join(" "))
 }
 
 /// A short answer put into a sentence, for tools that must find the answer in a sentence: those that judge correctness,

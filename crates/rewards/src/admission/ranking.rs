@@ -62,6 +62,8 @@ pub struct Ranking {
     pub checks: Vec<Check>,
     /// The AUC over the good and bad replies to the same prompts, from 0 to 1; `None` where there are no such replies.
     pub auc: Option<f64>,
+    /// The same over the half-right and bad replies. A tool that pays for a perfect reply only has 0.5.
+    pub half_right_auc: Option<f64>,
 }
 
 /// Checks how a tool ranks the scored replies.
@@ -72,11 +74,13 @@ pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     // Every case of a card has its own example with a single reply, so `check_card_cases` ranks the cases among each
     // other.
     ids.retain(|id| !id.starts_with(CASE));
-    let mut wins = Vec::new();
+    let (mut wins, mut half_right_wins) = (Vec::new(), Vec::new());
     let mut medians = Vec::new();
     for id in ids {
         let (good, bad) = (scores_of(scored, id, ProbeKind::Good), scores_of(scored, id, ProbeKind::Bad));
+        let half_right = scores_of(scored, id, ProbeKind::HalfRight);
         wins.extend(good.iter().flat_map(|g| bad.iter().map(|b| win(*g, *b))));
+        half_right_wins.extend(half_right.iter().flat_map(|h| bad.iter().map(|b| win(*h, *b))));
         medians.push(GoodMedian { id, score: median(good) });
     }
     let mut checks = Vec::new();
@@ -93,7 +97,8 @@ pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     checks.push(Check::new("ranks good replies above bad ones", auc >= least, evidence));
     checks.extend(check_backdoors(scored, &medians));
     checks.extend((0..HACKS.len()).filter_map(|hack| check_hack(role, scored, &medians, bad, hack)));
-    Ranking { checks, auc: (!wins.is_empty()).then_some(auc) }
+    let known = |wins: &[f64]| (!wins.is_empty()).then(|| mean(wins));
+    Ranking { checks, auc: known(&wins), half_right_auc: known(&half_right_wins) }
 }
 
 /// The scores of the replies of this `kind`, such as good replies, to the example with this `id`.

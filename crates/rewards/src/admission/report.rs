@@ -20,6 +20,10 @@ pub struct Admission {
     /// (AUC), from 0 to 1; `None` where no good and bad reply to the same prompt had scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auc: Option<f64>,
+    /// The probability that a half-right reply scores above a bad reply to the same prompt, from 0 to 1, ties counted as a
+    /// half: 0.5 for a tool that pays for a perfect reply only. `None` where there were no half-right replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_right_auc: Option<f64>,
     /// The checks, in the order in which they were made.
     #[serde(rename = "probes")]
     pub checks: Vec<Check>,
@@ -68,6 +72,7 @@ impl Admission {
             status: Status::Retired,
             examples: 0,
             auc: None,
+            half_right_auc: None,
             checks: vec![Check::new("is in use", false, why)],
         }
     }

@@ -38,8 +38,8 @@ pub(super) struct ParsedChoice {
 ///
 /// # Errors
 ///
-/// When the reply chooses no offered tool, too many, constraints alone, or a tool with a weight that is not above 0.
-/// The message is for the language model.
+/// When the reply chooses no offered tool, too many, constraints alone, tools that pay for perfect replies only although
+/// another does better, or a tool with a weight that is not above 0. The message is for the language model.
 pub(super) fn parse_choice(reply: &ChatReply, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     match &reply.calls[..] {
         [] => parse_text(&reply.text, offered),
@@ -151,10 +151,21 @@ fn checked(mut tools: Vec<WeightedTool>, offered: &[OfferedTool]) -> Result<Vec<
     if !(1..=MAX_TOOLS).contains(&tools.len()) {
         return Err(format!("it chooses {} tools; 1 to {MAX_TOOLS} are wanted", tools.len()));
     }
-    if !offered.iter().any(|o| o.is_judge() && tools.iter().any(|t| t.tool == o.card.name)) {
+    let is_chosen = |o: &&OfferedTool| o.is_judge() && tools.iter().any(|t| t.tool == o.card.name);
+    let mut judges = offered.iter().filter(is_chosen).peekable();
+    let Some(judge) = judges.peek().copied() else {
         return Err(
             "constraints alone say nothing about whether a reply is good; choose another tool beside them".into()
         );
+    };
+    let graded: Vec<OfferedTool> = offered.iter().filter(|o| o.is_graded()).copied().collect();
+    if judges.all(OfferedTool::is_perfect_only) && !graded.is_empty() {
+        return Err(format!(
+            "`{}` scores half-right replies like bad ones, so that only perfect replies are paid; choose a tool that tells \
+             them apart: {}",
+            judge.card.name,
+            names(&graded)
+        ));
     }
     let most = tools.iter().map(|t| t.weight).fold(1.0, f64::max);
     for tool in &mut tools {

@@ -12,7 +12,8 @@ use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 /// show which tool is good.
 const GOOD_AUC: f64 = 0.8;
 
-/// The AUC from which on a tool that judges correctness makes tools that only measure quality superfluous.
+/// The AUC from which on a tool that judges correctness makes tools that only measure quality superfluous, where replies
+/// are right or wrong.
 const DECIDING_AUC: f64 = 0.95;
 
 /// How far the AUC of a tool may be below that of the best measured tool, so that the tool can still be chosen.
@@ -20,8 +21,9 @@ const MAX_BEHIND: f64 = 0.15;
 
 /// The admitted tools that suit an example, without those that are clearly worse than another. If the best measured
 /// tool reaches an AUC of 0.8 on the examples of the task, tools with an AUC more than 0.15 lower are left out. Tools
-/// without evidence stay. If a tool that judges correctness reaches an AUC of 0.95, tools of quality with an AUC are left
-/// out: where answers can be checked, likeness to the reference only pays replies that do not deserve it.
+/// without evidence stay. If a tool that judges correctness reaches an AUC of 0.95 and no reply to the task can be half
+/// right, tools of quality with an AUC are left out: where answers can be checked, likeness to the reference only pays
+/// replies that do not deserve it.
 pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
     let mut cards = suitable(library, example, task);
     let auc = |card: &ToolCard| library.evidence(task, &card.name).and_then(|evidence| evidence.auc);
@@ -30,8 +32,10 @@ pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<
         // The small number makes up for rounding.
         cards.retain(|card| auc(card).is_none_or(|auc| best - auc <= MAX_BEHIND + 1e-9));
     }
-    let decides =
-        |card: &&ToolCard| card.role == ToolRole::Correctness && auc(card).is_some_and(|auc| auc >= DECIDING_AUC);
+    let is_halvable = |card: &ToolCard| library.evidence(task, &card.name).is_some_and(|e| e.half_right_auc.is_some());
+    let decides = |card: &&ToolCard| {
+        card.role == ToolRole::Correctness && auc(card).is_some_and(|auc| auc >= DECIDING_AUC) && !is_halvable(card)
+    };
     if cards.iter().any(decides) {
         cards.retain(|card| card.role != ToolRole::Quality || auc(card).is_none());
     }

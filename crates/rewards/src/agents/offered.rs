@@ -12,6 +12,13 @@ use crate::tool::card::{ToolCard, ToolRole};
 /// The wrong sample reply to a prompt, where none can be made from the reference.
 const NO_ANSWER: &str = "I do not know.";
 
+/// The AUC over half-right and bad replies up to which a tool pays for perfect replies only; 0.5 is chance.
+const PERFECT_ONLY: f64 = 0.6;
+
+/// The AUC that a tool must reach both over good and bad and over half-right and bad replies, so that it can be chosen in
+/// the place of one that pays for perfect replies only.
+const GRADED: f64 = 0.9;
+
 /// A good reply and a wrong one to the same prompt. The scores of a tool for them show what the tool makes of the
 /// prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +78,17 @@ impl<'a> OfferedTool<'a> {
         self.card.role != ToolRole::Constraint
     }
 
+    /// Whether the tool was measured to pay for perfect replies only, where replies can be half right.
+    pub(super) fn is_perfect_only(&self) -> bool {
+        self.evidence.and_then(|e| e.half_right_auc).is_some_and(|auc| auc <= PERFECT_ONLY)
+    }
+
+    /// Whether the tool was measured to rank good replies and half-right ones above bad ones.
+    pub(super) fn is_graded(&self) -> bool {
+        let reaches = |auc: Option<f64>| auc.is_some_and(|auc| auc >= GRADED);
+        self.is_judge() && self.evidence.is_some_and(|e| reaches(e.auc) && reaches(e.half_right_auc))
+    }
+
     /// The tool in one line of a list for the language model, which is the same for every prompt of a task. The line has
     /// no code, and nothing that differs from run to run.
     pub(super) fn line(&self) -> String {
@@ -98,10 +116,13 @@ impl<'a> OfferedTool<'a> {
 
 /// What was measured of a tool, in words; `None` when there is no AUC and no failed admission check.
 fn measured(evidence: &ToolEvidence) -> Option<String> {
-    let pairs = evidence.auc.map(|auc| format!("tells good from bad replies in {:.0} % of pairs", 100.0 * auc));
-    match (pairs, evidence.status) {
-        (Some(pairs), Status::Refused) => Some(format!("{pairs}, but failed an admission check")),
-        (None, Status::Refused) => Some("failed an admission check".into()),
-        (pairs, _) => pairs,
+    let percent = |auc: f64| format!("{:.0} %", 100.0 * auc);
+    let pairs = evidence.auc.map(|auc| format!("tells good from bad replies in {} of pairs", percent(auc)));
+    let half_right = evidence.half_right_auc.map(|auc| format!("half-right from bad ones in {}", percent(auc)));
+    let aucs = pairs.into_iter().chain(half_right).collect::<Vec<_>>().join(", ");
+    match (aucs.is_empty(), evidence.status) {
+        (false, Status::Refused) => Some(format!("{aucs}, but failed an admission check")),
+        (true, Status::Refused) => Some("failed an admission check".into()),
+        (is_empty, _) => (!is_empty).then_some(aucs),
     }
 }

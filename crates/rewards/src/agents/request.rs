@@ -10,7 +10,7 @@ use crate::agents::prompt::Prompt;
 pub struct LlmRequest {
     /// The agent role: `classify`, `retrieve`, `synthesise` or `select`.
     pub role: &'static str,
-    /// Name and version of the prompt template, such as `select-3`.
+    /// Name and version of the prompt template, such as `select-4`.
     pub template: &'static str,
     /// What the request is about, which tells requests apart in recordings: a task label, a domain, the name of a tool,
     /// or one of these with the step.

@@ -15,13 +15,18 @@ use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::sample_scorer::SampleScorer;
 use crate::agents::settled::{PromptGroup, SettledChoices};
+use crate::library::evidence::ToolEvidence;
 use crate::library::folder::Library;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-const TEMPLATE: &str = "select-3";
+const TEMPLATE: &str = "select-4";
 
-/// The AUC that stands for a tool of which nothing was measured: that of a tool that scores at random.
+/// The AUC that stands for one that was not measured: that of a tool that scores at random.
 const CHANCE: f64 = 0.5;
+
+/// How far the measured AUCs (their sum) of the best tool that two answers have in common may be below those of the best
+/// tool of both, so that the common tools are chosen.
+const MAX_BEHIND: f64 = 0.1;
 
 /// What the system message says after [`DATA_INSTRUCTION`]. It is the same for all prompts, so that servers can keep
 /// what they computed for it.
@@ -29,7 +34,7 @@ const INSTRUCTION: &str = r#"
 
 You choose the rewards for replies to a prompt: 1 to 4 of the listed tools, each with a weight above 0 and at most 1. Leave out all other tools. Answer with one JSON object on one line, as in the examples: `tools`, then in `task_decides` whether every prompt of the task should have the same tools, then the `reason` in one short sentence.
 
-Trust what was measured more than what a tool says of itself. `on this task` says in how many pairs of a good and a bad reply the tool scored the good one higher; 50 % is chance. The last list says how tools score two replies to this very prompt: a tool that scores both alike cannot tell them apart. Where nothing was measured, prefer what measures whether a reply is right over what measures its style. A tool of the role constraint is never alone.
+Trust what was measured more than what a tool says of itself. `on this task` says in how many pairs of a good and a bad reply the tool scored the good one higher; 50 % is chance. Where replies can be half right, it also says in how many pairs the tool scored a half-right reply above a bad one: a tool with 50 % there pays for perfect replies only, so whoever is not perfect yet learns nothing from it. Never choose such a tool alone when another one is good at both. The last list says how tools score two replies to this very prompt: a tool that scores both alike cannot tell them apart. Where nothing was measured, prefer what measures whether a reply is right over what measures its style. A tool of the role constraint is never alone.
 
 Example of a list:
 - finds_the_date (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 98 % of pairs): Whether the reply ends with the date of the reference.
@@ -42,12 +47,14 @@ The scores of two replies to the prompt:
 A good answer: {"tools": [{"tool": "finds_the_date", "weight": 1}, {"tool": "one_line_only", "weight": 0.2}], "task_decides": true, "reason": "It alone tells right dates from wrong ones; a date fits on one line."}
 
 Example of a list:
-- same_letters (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 64 % of pairs): Whether reply and reference have the same letters.
-- same_facts (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 93 % of pairs): How many facts of the reference the reply has.
+- very_same_text (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 100 % of pairs, half-right from bad ones in 50 %): Whether the reply is the reference, letter by letter.
+- same_letters (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 64 % of pairs, half-right from bad ones in 58 %): Whether reply and reference have the same letters.
+- same_facts (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 99 % of pairs, half-right from bad ones in 93 %): How many facts of the reference the reply has.
 The scores of two replies to the prompt:
+- very_same_text: reference 1.00, wrong reply 0.00
 - same_letters: reference 1.00, wrong reply 0.90
 - same_facts: reference 0.95, wrong reply 0.15
-A good answer: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": false, "reason": "The letters hardly tell the wrong reply from the reference; the facts do."}"#;
+A good answer: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": false, "reason": "Facts tell good from bad and half-right from bad; the very same text pays for perfect replies only."}"#;
 
 /// The tools that were chosen for a prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +70,8 @@ pub struct ToolSelection {
 ///
 /// The model is asked twice, the second time with the tools in the opposite order. If both answers choose the same
 /// tools, these are chosen, with the means of their weights. Otherwise the tools that the answers have in common are
-/// chosen if one of them can judge a reply, and else those of the answer whose best tool has the higher AUC on the task;
-/// the reason tells of the disagreement. A single tool is chosen without a request.
+/// chosen if one of them can judge a reply and no other tool of the answers was measured to be better, and else those of
+/// the answer whose best tool has the higher AUCs on the task; the reason tells of the disagreement. A single tool is chosen without a request.
 ///
 /// # Errors
 ///
@@ -214,13 +221,16 @@ fn agree(first: ParsedChoice, second: ParsedChoice, offered: &[OfferedTool], id:
     }
     let is_judge = |t: &WeightedTool| offered.iter().any(|o| o.card.name == t.tool && o.is_judge());
     let (one, other) = (names(&first.tools), names(&second.tools));
-    let (tools, reason, why) = if common.iter().any(is_judge) {
-        (common, first.reason, "both name the tools that are kept")
-    } else if best_auc(&second.tools, offered) > best_auc(&first.tools, offered) {
-        (second.tools, second.reason, "on the task, the best tool of the second was measured to be better")
-    } else {
-        (first.tools, first.reason, "nothing measured speaks for the second")
-    };
+    let best = |tools: &[WeightedTool]| best_evidence(tools, offered);
+    let (best_first, best_second) = (best(&first.tools), best(&second.tools));
+    let (tools, reason, why) =
+        if common.iter().any(is_judge) && best(&common) >= best_first.max(best_second) - MAX_BEHIND {
+            (common, first.reason, "both name the tools that are kept")
+        } else if best_second > best_first {
+            (second.tools, second.reason, "on the task, the best tool of the second was measured to be better")
+        } else {
+            (first.tools, first.reason, "nothing measured speaks for the second")
+        };
     let disagreement = format!("the two answers differ, {one} and {other}; {why}");
     tracing::info!("example `{id}`: {disagreement}: {}", names(&tools));
     ParsedChoice { tools, for_whole_task, reason: format!("{reason} ({disagreement})") }
@@ -235,10 +245,11 @@ fn common_tools(first: &[WeightedTool], second: &[WeightedTool]) -> Vec<Weighted
     first.iter().filter_map(common).collect()
 }
 
-/// The highest AUC that was measured of one of the tools on the task, at least that of chance.
-fn best_auc(tools: &[WeightedTool], offered: &[OfferedTool]) -> f64 {
+/// The highest sum of the AUCs that were measured of one of the tools on the task, at least that of chance.
+fn best_evidence(tools: &[WeightedTool], offered: &[OfferedTool]) -> f64 {
     let chosen = offered.iter().filter(|o| tools.iter().any(|t| t.tool == o.card.name));
-    chosen.filter_map(|o| o.evidence?.auc).fold(CHANCE, f64::max)
+    let aucs = |e: &ToolEvidence| e.auc.unwrap_or(CHANCE) + e.half_right_auc.unwrap_or(CHANCE);
+    chosen.filter_map(|o| o.evidence).map(aucs).fold(2.0 * CHANCE, f64::max)
 }
 
 /// The names of tools, for people.

@@ -24,6 +24,10 @@ pub struct ToolEvidence {
     /// counted as a half (AUC), from 0 to 1; `None` where no good and bad reply to the same prompt had scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auc: Option<f64>,
+    /// The probability that a half-right reply scores above a bad reply to the same prompt, as in
+    /// [`Admission::half_right_auc`](crate::Admission::half_right_auc).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_right_auc: Option<f64>,
     /// The decision that the checks would have led to on these examples alone.
     pub status: Status,
 }
@@ -45,7 +49,8 @@ impl TaskEvidence {
         let evidence: Self = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
         for (task, tools) in &evidence.0 {
             for (tool, measured) in tools {
-                if let Some(auc) = measured.auc.filter(|auc| !(0.0..=1.0).contains(auc)) {
+                let mut aucs = measured.auc.into_iter().chain(measured.half_right_auc);
+                if let Some(auc) = aucs.find(|auc| !(0.0..=1.0).contains(auc)) {
                     return Err(unreadable(format!("the AUC of `{tool}` for `{task}` is {auc}, not from 0 to 1")));
                 }
             }

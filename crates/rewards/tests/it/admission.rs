@@ -5,6 +5,7 @@ use std::fs;
 use rlar_data::{Completion, Needs, read_examples};
 use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::{Admission, Failure, Library, Outcome, Status, examine, probes_for};
+use serde_json::json;
 
 use crate::orchestrator;
 
@@ -385,4 +386,28 @@ fn tools_are_examined_on_the_worked_solutions_of_the_data() {
     }
     let (worked, bare) = (auc("token_f1", true), auc("token_f1", false));
     assert!(worked < bare, "likeness to the answer: {worked} and {bare}");
+}
+
+#[test]
+fn half_right_replies_show_which_tools_pay_for_perfect_replies_only() {
+    let examined = |tool: &str, rows: &[serde_json::Value]| {
+        let tool = orchestrator(Library::curated().unwrap()).for_admission(tool).unwrap();
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        examine(&tool, &read_examples("rows.jsonl".as_ref(), text.as_bytes(), Needs::Prompt).unwrap(), &[]).unwrap()
+    };
+    let texts =
+        ["the dog sees the cat", "a bird sings at night", "two ships leave the port", "snow fell on green hills"];
+    let row = |(i, text): (usize, &&str)| json!({ "id": format!("{i}"), "prompt": format!("Translate {i}"), "reference": text });
+    let texts: Vec<_> = texts.iter().enumerate().map(row).collect();
+    let (strict, graded) = (examined("exact_match", &texts), examined("chrf", &texts));
+    assert_eq!((strict.auc, strict.half_right_auc), (Some(1.0), Some(0.5)), "{strict:?}");
+    assert!(graded.half_right_auc.is_some_and(|auc| auc > 0.95), "{graded:?}");
+    let numbers: Vec<_> = (3..8)
+        .map(|i| json!({ "id": format!("{i}"), "prompt": format!("{i} + 5"), "reference": format!("{}", i + 5) }))
+        .collect();
+    assert_eq!(examined("exact_match", &numbers).half_right_auc, None, "a number is right or wrong");
+    let formulas: Vec<_> = (3..8)
+        .map(|i| json!({ "id": format!("{i}"), "prompt": "Solve it.", "reference": format!("x = {i} or x = -{i}") }))
+        .collect();
+    assert_eq!(examined("exact_match", &formulas).half_right_auc, None, "so is a formula");
 }

@@ -9,7 +9,12 @@ use crate::library_of;
 const ALWAYS: &str = "def compute_x(prompt, candidate_response, reference_response):\n    return 1.0\n";
 
 fn evidence(library: &Library, auc: f64) -> ToolEvidence {
-    ToolEvidence { identity: library.identity("tool").unwrap(), auc: Some(auc), status: Status::Refused }
+    ToolEvidence {
+        identity: library.identity("tool").unwrap(),
+        auc: Some(auc),
+        half_right_auc: None,
+        status: Status::Refused,
+    }
 }
 
 #[test]
@@ -50,6 +55,7 @@ fn a_file_of_evidence_that_cannot_be_read_is_an_error_that_names_it() {
         ("{".to_owned(), "EOF"),
         ("[]".into(), "invalid type"),
         (entry("1.5", ""), "the AUC of `tool` for `math` is 1.5"),
+        (entry("1", ", \"half_right_auc\": -0.5"), "the AUC of `tool` for `math` is -0.5"),
         (entry("1", ", \"speed\": 3"), "`speed`"),
     ] {
         let error = loaded(&text).unwrap_err();

@@ -176,6 +176,7 @@ fn cached_choices_outlive_a_new_tool_of_another_task_and_a_restart() {
         status: Status::Admitted,
         examples: 0,
         auc: None,
+        half_right_auc: None,
         checks: Vec::new(),
     };
     library.set_admission("chess", admission);

@@ -18,7 +18,11 @@ fn measured(tools: &[(&str, Option<f64>)]) -> Library {
     let mut library = Library::curated().unwrap();
     for (tool, auc) in tools {
         let identity = library.identity(tool).unwrap();
-        library.set_evidence(TASK, tool, ToolEvidence { identity, auc: *auc, status: Status::Admitted });
+        library.set_evidence(
+            TASK,
+            tool,
+            ToolEvidence { identity, auc: *auc, half_right_auc: None, status: Status::Admitted },
+        );
     }
     library
 }
@@ -53,7 +57,12 @@ fn where_no_tool_was_measured_to_be_good_all_are_offered() {
 #[test]
 fn what_was_measured_of_an_earlier_version_of_a_tool_does_not_count() {
     let mut library = measured(&[("exact_match", Some(1.0))]);
-    let stale = ToolEvidence { identity: "0123456789abcdef".into(), auc: Some(0.1), status: Status::Refused };
+    let stale = ToolEvidence {
+        identity: "0123456789abcdef".into(),
+        auc: Some(0.1),
+        half_right_auc: None,
+        status: Status::Refused,
+    };
     library.set_evidence(TASK, "token_f1", stale);
     assert!(names(&library, &question()).iter().any(|name| name == "token_f1"));
     assert_eq!(library.evidence(TASK, "token_f1"), None);
@@ -77,4 +86,14 @@ fn where_a_tool_tells_right_from_wrong_those_that_measure_likeness_are_not_offer
     assert!(offered.iter().any(|name| name == "concise"), "a constraint: {offered:?}");
     let poor = measured(&[("exact_match", Some(0.9)), ("token_f1", Some(0.92))]);
     assert!(names(&poor, &question()).iter().any(|name| name == "token_f1"), "it does not decide");
+}
+
+/// A policy that is not perfect yet learns nothing from a comparison that pays for the perfect reply only.
+#[test]
+fn where_replies_can_be_half_right_those_that_measure_likeness_are_offered() {
+    let mut library = measured(&[("exact_match", Some(1.0)), ("token_f1", Some(0.99))]);
+    let evidence = library.evidence(TASK, "exact_match").unwrap().clone();
+    library.set_evidence(TASK, "exact_match", ToolEvidence { half_right_auc: Some(0.5), ..evidence });
+    let offered = names(&library, &question());
+    assert!(["exact_match", "token_f1"].iter().all(|tool| offered.iter().any(|name| name == tool)), "{offered:?}");
 }

@@ -30,7 +30,7 @@ fn unmeasured(cards: &[ToolCard]) -> Vec<OfferedTool<'_>> {
 }
 
 fn evidence(auc: f64) -> ToolEvidence {
-    ToolEvidence { identity: String::new(), auc: Some(auc), status: Status::Admitted }
+    ToolEvidence { identity: String::new(), auc: Some(auc), half_right_auc: None, status: Status::Admitted }
 }
 
 fn prompt(id: &str) -> Example {
@@ -208,12 +208,35 @@ fn answers_that_differ_are_settled_by_what_they_share_or_by_what_was_measured() 
         ("apart", offered(Some(&good), None), &["exact"], "measured to be better"),
         ("apart", offered(Some(&poor), Some(&good)), &["fluent"], "nothing measured speaks for the second"),
         ("apart", offered(Some(&good), Some(&good)), &["fluent"], "nothing measured speaks for the second"),
+        ("split", offered(Some(&poor), Some(&good)), &["exact", "fluent"], "nothing measured speaks for the second"),
     ] {
         let (selected, requests) = asked(id, &offered);
         let selected = selected.unwrap();
         assert_eq!((names(&selected), requests.len()), (tools.to_vec(), 2), "{id}: {}", selected.assignment.why);
         assert!(selected.assignment.why.contains(why), "{id}: {}", selected.assignment.why);
     }
+}
+
+/// A comparison that pays for perfect replies only teaches nothing to a policy that is not perfect yet.
+#[test]
+fn a_tool_that_pays_for_perfect_replies_only_is_not_chosen_alone_where_another_is_better() {
+    let cards = cards();
+    let measured = |half_right| ToolEvidence { half_right_auc: Some(half_right), ..evidence(1.0) };
+    let (strict, graded, poor) = (measured(0.5), measured(0.95), measured(0.7));
+    let choose = |of_fluent, answers: [&'static str; 3]| {
+        let llm = scripted(move |request| {
+            let is_repair = request.messages.len() > 2;
+            Ok(answers[if is_repair { 2 } else { usize::from(request.attempt > 0) }].to_owned())
+        });
+        let mut offered = unmeasured(&cards);
+        (offered[0].evidence, offered[1].evidence) = (Some(&strict), of_fluent);
+        let selected = select(agents(llm).llm.as_ref().unwrap(), &prompt("a"), "translation", &offered).unwrap();
+        names(&selected).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(choose(Some(&graded), ["exact", "exact, short", "fluent"]), ["fluent"], "it is asked again");
+    assert_eq!(choose(Some(&poor), ["exact", "exact", "fluent"]), ["exact"], "no other is better");
+    assert_eq!(choose(None, ["exact", "exact", "fluent"]), ["exact"], "nothing was measured of another");
+    assert_eq!(choose(Some(&graded), ["exact, fluent", "exact, fluent, short", ""]), ["exact", "fluent"], "beside it");
 }
 
 #[test]
@@ -240,7 +263,8 @@ fn a_card_is_one_line_of_the_prompt() {
 #[test]
 fn a_list_tells_what_was_measured_on_the_task_and_the_message_ends_with_the_scores_of_two_replies() {
     let cards = cards();
-    let (good, refused) = (evidence(0.974), ToolEvidence { status: Status::Refused, ..evidence(0.6) });
+    let good = ToolEvidence { half_right_auc: Some(0.5), ..evidence(0.974) };
+    let refused = ToolEvidence { status: Status::Refused, ..evidence(0.6) };
     let mut offered = unmeasured(&cards);
     offered[0].evidence = Some(&good);
     offered[0].samples = Some(SampleScores { good: Some(1.0), wrong: Some(0.12) });
@@ -251,8 +275,8 @@ fn a_list_tells_what_was_measured_on_the_task_and_the_message_ends_with_the_scor
     assert_eq!(
         lines[..2],
         [
-            "- exact (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 97 % of pairs): \
-             Whether the reply is the reference.",
+            "- exact (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 97 % of pairs, \
+             half-right from bad ones in 50 %): Whether the reply is the reference.",
             "- fluent (quality, without a reference, 0 to 1; on this task: tells good from bad replies in 60 % of pairs, \
              but failed an admission check): How fluent the reply is.",
         ]
