@@ -33,6 +33,7 @@ pub mod train_loop;
 pub mod rollouts;
 pub mod algorithm;
 pub mod update;
+pub mod engine;
 pub mod report;
 pub mod schedule;
 mod error;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::TrainError;
 use crate::config::{Agent, Config, Method};
+use crate::engine::local::reference::Reference;
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
@@ -30,7 +31,6 @@ use crate::train_loop::TrainLoop;
 use crate::train_loop::grpo::Grpo;
 use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
-use crate::update::reference::Reference;
 use crate::update::train_state::{ProcessClock, TrainState};
 
 /// The data and state that a run of a policy prepares before its first step.

@@ -5,10 +5,10 @@ use rlar_run::{Checkpoint, JOURNAL, Journal, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, Method};
+use crate::engine::local::trainable::Trainable;
 use crate::run::job::Job;
 use crate::run::setup::plan_memory;
 use crate::update::train_state::{Counters, FORMAT, TrainState};
-use crate::update::trainable::Trainable;
 
 /// The kind of the journal entry for step 0, which holds the counters before the first step.
 const START: &str = "start";

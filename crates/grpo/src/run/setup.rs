@@ -9,14 +9,14 @@ use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, KlEstimator, Method, ModelChoice};
+use crate::engine::local::memory_plan::{TrainingMemory, TrainingSizes};
+use crate::engine::local::micro_batches::BackwardOptions;
+use crate::engine::local::trainable::Trainable;
 use crate::rollouts::mixture::{DrawPlan, Mixture};
 use crate::run::job::Job;
 use crate::schedule::Stream;
 use crate::train_loop::sft::Demonstration;
-use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
-use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
-use crate::update::trainable::Trainable;
 
 /// The progress of a phase with `total` steps, of which `done` are done.
 pub fn progress(job: &Job, title: &str, total: u64, done: u64) -> Progress {

@@ -25,6 +25,7 @@ use rlar_run::{Files, Journal};
 
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
+use crate::engine::local::reference::Reference;
 use crate::report::grpo_metrics::{GrpoMetrics, StepResults};
 use crate::report::rollout_files::RolloutFiles;
 use crate::report::step_record::{Measurement, PhaseSeconds, StepMetrics, StepRecord};
@@ -35,7 +36,6 @@ use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
 use crate::update::policy_update::{OldAndRefLogProbs, UpdateStats, policy_update, scores_with_kl};
-use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
 /// Reinforcement learning of a policy as a training method of the train loop.

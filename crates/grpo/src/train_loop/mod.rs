@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::engine::local::trainable::Trainable;
 use crate::report::hints::{FIRST_STEPS, hints};
 use crate::report::metrics_log::MetricsLog;
 use crate::report::step_record::{Measurement, StepRecord};
 use crate::schedule;
 use crate::update::train_state::{BestCheckpoint, Counters, TrainState};
-use crate::update::trainable::Trainable;
 
 /// A training method: what one step does, and how the model is evaluated.
 pub trait TrainMethod<M> {

@@ -10,10 +10,10 @@ use rlar_rewards::Orchestrator;
 use rlar_run::Journal;
 
 use crate::config::Config;
+use crate::engine::local::micro_batches::{BackwardOptions, LossGradients, gradient};
 use crate::report::step_record::{Measurement, SftMetrics, StepMetrics, StepRecord, StepSeconds};
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
-use crate::update::micro_batches::{BackwardOptions, LossGradients, gradient};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
 

@@ -9,10 +9,10 @@ use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
 use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlTarget};
+use crate::engine::local::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
-use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
 use crate::update::train_state::TrainState;
 
 /// One in this many of the replies without a gradient still gets a forward pass, to measure entropy and the difference

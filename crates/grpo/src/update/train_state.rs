@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{Combine, Config};
+use crate::engine::local::trainable::Trainable;
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::Batch;
-use crate::update::trainable::Trainable;
 
 /// The format of checkpoints that this program writes. It reads formats from [`OLDEST_FORMAT`] on.
 pub const FORMAT: u32 = 4;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use rlar_grpo::Config;
 use rlar_grpo::algorithm::advantage::advantages;
+use rlar_grpo::engine::local::micro_batches::{BackwardOptions, LossGradients, gradient};
 use rlar_grpo::rollouts::batch::Batch;
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
-use rlar_grpo::update::micro_batches::{BackwardOptions, LossGradients, gradient};
 use rlar_grpo::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use rlar_grpo::update::train_state::{Counters, TrainState};
 use rlar_policy::{ComputeDevice, Finish, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};

@@ -5,8 +5,8 @@ use rlar_run::{Checkpoint, Files, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, KlEstimator};
+use crate::engine::local::trainable::Trainable;
 use crate::update::train_state::TrainState;
-use crate::update::trainable::Trainable;
 
 /// The reference model, from which the KL penalty keeps the policy close.
 #[derive(Clone, Debug)]

@@ -1,0 +1,3 @@
+//! The engine: where replies are sampled and the policy is trained.
+
+pub mod local;
