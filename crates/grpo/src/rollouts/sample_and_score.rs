@@ -107,7 +107,7 @@ impl Collector<'_> {
         let started = Instant::now();
         let sampling = &self.config.sampling;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let prefill = |example: &usize| prefill(policy, &self.examples[*example], self.config.data.format);
+        let prefill = |example: &usize| prefill(&policy.tokenizer, &self.examples[*example], self.config.data.format);
         let prefills = chosen.iter().map(prefill).collect::<Result<Vec<String>, _>>()?;
         let (rewards, examples) = (&mut *self.rewards, self.examples);
         // The time limit holds for the whole step, even if groups are replaced several times.

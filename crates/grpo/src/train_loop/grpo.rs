@@ -136,7 +136,7 @@ impl Grpo<'_> {
         let news = evolution.as_mut().map(Evolution::news);
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
-            let render = |example: &Example| render_prompt(&state.model, example, config.data.format);
+            let render = |example: &Example| render_prompt(&state.model.tokenizer, example, config.data.format);
             self.rollout_files.write(step, batch, advantages, examples, render)?;
         }
         let flat_steps = state.counters.flat_steps;
