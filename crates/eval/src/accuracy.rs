@@ -93,7 +93,7 @@ pub fn accuracy<'e>(
     drop(sampling);
     let mut replies: Vec<(&Example, Completion)> = Vec::new();
     for (example, samples) in examples.iter().zip(samples) {
-        let prefill = prefill(policy, example, protocol.format)?;
+        let prefill = prefill(&policy.tokenizer, example, protocol.format)?;
         let completion = |s: Sample| protocol.scored.completion(with_prefill(&prefill, s.text));
         replies.extend(samples.into_iter().map(|s| (example, completion(s))));
     }

@@ -1,7 +1,7 @@
 //! Turns an example's messages into the token ids of the prompt, in the same way for training and evaluation.
 
 use rlar_data::{Example, Message, Role};
-use rlar_policy::{Conversation, Policy, PolicyError, Turn};
+use rlar_policy::{Conversation, Policy, PolicyError, Tokenizer, Turn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub enum PromptFormat {
 /// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
 /// than the model's context holds; [`check_prompt_fits`] checks that.
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
-    let text = render_prompt(policy, example, format)?;
+    let text = render_prompt(&policy.tokenizer, example, format)?;
     match format {
         // The template writes the special tokens itself.
         PromptFormat::Chat => {
@@ -32,9 +32,9 @@ pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -
 
 /// The text of the prompt made of an example's messages, up to where the model's reply begins; without the special tokens
 /// that the tokenizer adds to a plain prompt.
-pub fn render_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
+pub fn render_prompt(tokenizer: &Tokenizer, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
     match format {
-        PromptFormat::Chat => Ok(policy.tokenizer.render(&conversation(example))?.text),
+        PromptFormat::Chat => Ok(tokenizer.render(&conversation(example))?.text),
         PromptFormat::Plain => Ok(plain(example)),
     }
 }

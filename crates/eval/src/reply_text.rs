@@ -2,7 +2,7 @@
 //! reply; a stop text may end the reply before the part that is to be scored.
 
 use rlar_data::{Example, ScoredPart};
-use rlar_policy::{Policy, PolicyError, Sampling};
+use rlar_policy::{PolicyError, Sampling, Tokenizer};
 use rlar_rewards::{ToolCard, ToolKind};
 
 use crate::prompt_encoding::{PromptFormat, plain, turns};
@@ -10,10 +10,10 @@ use crate::prompt_encoding::{PromptFormat, plain, turns};
 /// The text with which the prompt ends and every reply to the example therefore begins, such as `<think>`: a tag that
 /// the chat template, or a plain prompt, opens at its end and leaves open. Empty for most models. Tools score a reply
 /// with this text in front of it, because without it no reply has the form that was asked for.
-pub fn prefill(policy: &Policy, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
+pub fn prefill(tokenizer: &Tokenizer, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
     match format {
-        PromptFormat::Chat => policy.tokenizer.chat_prefill(&turns(example)),
-        PromptFormat::Plain => Ok(policy.tokenizer.plain_prefill(&plain(example)).to_owned()),
+        PromptFormat::Chat => tokenizer.chat_prefill(&turns(example)),
+        PromptFormat::Plain => Ok(tokenizer.plain_prefill(&plain(example)).to_owned()),
     }
 }
 

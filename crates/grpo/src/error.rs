@@ -10,6 +10,16 @@ pub enum TrainError {
     /// The model cannot be loaded, trained or sampled from.
     #[error(transparent)]
     Policy(#[from] rlar_policy::PolicyError),
+    /// Replies could not be sampled, or cannot be trained on, for instance because other weights sampled them.
+    #[error("step {step}: sampling replies to example `{example}`: {message}")]
+    Sampling {
+        /// Number of the training step, from 1.
+        step: u64,
+        /// The id of the example whose request failed.
+        example: String,
+        /// What went wrong, with the name of the server if there is one.
+        message: String,
+    },
     /// A data file cannot be used with this model, for instance because a prompt is longer than the model's context.
     #[error("`{key}`: {source}")]
     Data {

@@ -5,8 +5,8 @@
 //! called the warm-up. Then the [`train_loop`] starts. Every step of [`train_loop::grpo`] collects [`rollouts`]
 //! (sampled replies with the scores of the reward tools: verifiers, judges, reward models), turns the scores into
 //! advantages ([`algorithm::advantage`]), and takes optimizer steps down the policy loss ([`algorithm::loss`],
-//! [`update`]). [`report`] writes the metrics, the rollouts and the final report. The same loop runs supervised
-//! fine-tuning and reward-model training.
+//! [`update`]). What samples and trains is the [`engine`], behind two traits. [`report`] writes the metrics, the
+//! rollouts and the final report. The same loop runs supervised fine-tuning and reward-model training.
 //!
 //! A checkpoint holds the state of training between two steps, [`update::train_state`]. Data order, seeds and learning
 //! rate are not part of it, because they are functions of the step ([`schedule`]). Inputs of a step that cannot be
@@ -33,6 +33,7 @@ pub mod train_loop;
 pub mod rollouts;
 pub mod algorithm;
 pub mod update;
+pub mod engine;
 pub mod report;
 pub mod schedule;
 mod error;

@@ -104,7 +104,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
     }
 
     fn prefill(&self, suite: &Suite, example: &Example) -> Result<String, EvalError> {
-        Ok(prefill(self.policy, example, suite.format)?)
+        Ok(prefill(&self.policy.tokenizer, example, suite.format)?)
     }
 
     fn replies_per_call(&self) -> usize {

@@ -71,8 +71,8 @@ fn the_reported_plain_prompt_is_as_long_as_rlar_generate_says() {
 #[test]
 fn a_reply_is_judged_with_the_tag_that_its_prompt_opens() {
     let policy = policy(REASONING);
-    assert_eq!(prefill(&policy, &example("12"), PromptFormat::Chat).unwrap(), "<think>\n");
-    assert_eq!(prefill(&policy, &example("12"), PromptFormat::Plain).unwrap(), "");
+    assert_eq!(prefill(&policy.tokenizer, &example("12"), PromptFormat::Chat).unwrap(), "<think>\n");
+    assert_eq!(prefill(&policy.tokenizer, &example("12"), PromptFormat::Plain).unwrap(), "");
     let yaml = "version: 1\nname: s\ndata: d.jsonl\nprompt: '{{ prompt }}'\nsampling: { max_tokens: 4 }\n\
                 tools: [{ tool: think_answer }]\nmetrics: [accuracy]\n";
     let suite = Suite::parse(Path::new("s.yaml"), yaml).unwrap();

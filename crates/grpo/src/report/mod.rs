@@ -2,7 +2,7 @@
 
 pub mod step_record;
 pub(crate) mod grpo_metrics;
-pub(crate) mod metrics_log;
-pub(crate) mod rollout_files;
+pub mod metrics_log;
+pub mod rollout_files;
 pub(crate) mod hints;
 pub mod final_report;

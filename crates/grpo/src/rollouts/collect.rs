@@ -13,12 +13,14 @@
 use std::time::Instant;
 
 use rlar_data::{Example, Preference};
-use rlar_policy::Policy;
+use rlar_policy::Tokenizer;
 use rlar_rewards::Orchestrator;
 use rlar_run::{Checkpoint, Files, Journal};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::engine::sampler::Sampler;
+use crate::engine::trainer::Trainer;
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::{Batch, BatchPosition};
 use crate::rollouts::evolution::{EVOLUTION, Evolution, StepContext};
@@ -46,6 +48,8 @@ pub struct Collector<'a> {
     pub examples: &'a [Example],
     /// Prompts to measure on. When a tool is suspended, other tools must be able to score these prompts, too.
     pub heldout: &'a [Example],
+    /// The policy's tokenizer, for the text of prompts.
+    pub tokenizer: &'a Tokenizer,
     /// Token ids of the prompts to train on; empty for a prompt that is left out because of its length.
     pub prompts: &'a [Vec<u32>],
     /// The order in which prompts are drawn from the domains.
@@ -83,62 +87,67 @@ fn read<T: serde::de::DeserializeOwned>(checkpoint: Option<&Checkpoint>, file: &
 impl Collector<'_> {
     /// The batch of the next training step: the one that was collected one step ahead, or else one from the journal or
     /// a new one. Sets the times of sampling and scoring in `seconds`, unless the batch was collected ahead.
-    pub fn collect(
+    pub fn collect<T: Trainer>(
         &mut self,
-        policy: &Policy,
-        counters: &Counters,
+        state: &TrainState<T>,
         journal: &mut Journal,
         seconds: &mut PhaseSeconds,
     ) -> Result<Batch, TrainError> {
         if let Some(batch) = self.next.take() {
             return Ok(batch);
         }
-        let step = counters.step;
-        let batch =
-            self.obtain(policy, BatchPosition { step, policy_steps: step, cursor: counters.cursor }, journal)?;
+        let Counters { step, cursor, .. } = state.counters;
+        let position = BatchPosition { step, policy_steps: step, cursor };
+        let batch = self.obtain(|| state.trainer.publish(step), position, journal)?;
         (seconds.sampling, seconds.scoring) = (batch.sampling, batch.scoring);
         Ok(batch)
     }
 
     /// Runs the update on a batch. With `train.asynchronous` the next batch is collected at the same time, by the
     /// policy before this update (one-step-off; Noukhovitch et al., 2024). Adds the times of both to `seconds`.
-    pub fn update_and_collect_ahead<T>(
+    pub fn update_and_collect_ahead<T: Trainer, R>(
         &mut self,
-        state: &mut TrainState,
+        state: &mut TrainState<T>,
         batch: &Batch,
         journal: &mut Journal,
         seconds: &mut PhaseSeconds,
-        update: impl FnOnce(&mut TrainState) -> T,
-    ) -> Result<T, TrainError> {
+        update: impl FnOnce(&mut TrainState<T>) -> Result<R, TrainError>,
+    ) -> Result<R, TrainError> {
         let clock = Instant::now();
         let step = state.counters.step;
         let activity = self.rewards.activity().clone();
-        let update = |state: &mut TrainState| {
+        let update = |state: &mut TrainState<T>| {
             let _training = activity.phase("training", 0, "");
             update(state)
         };
         if !self.config.train.asynchronous || step + 1 >= self.config.train.steps {
             let updated = update(state);
             seconds.training = clock.elapsed().as_secs_f64();
-            return Ok(updated);
+            return updated;
         }
-        let policy = state.model.clone();
+        let sampler = state.trainer.publish(step)?;
         let position = BatchPosition { step: step + 1, policy_steps: step, cursor: batch.cursor };
         let (updated, next) = std::thread::scope(|scope| {
-            let ahead = scope.spawn(|| self.obtain(&policy, position, journal));
+            let ahead = scope.spawn(|| self.obtain(|| Ok(sampler), position, journal));
             let updated = update(state);
             seconds.training = clock.elapsed().as_secs_f64();
             (updated, ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         seconds.sampling += clock.elapsed().as_secs_f64() - seconds.training;
         self.next = Some(next?);
-        Ok(updated)
+        updated
     }
 
-    /// The batch for a position: from the journal, or a new one, which is written to the journal before it is used. A
-    /// tool that fails too often is suspended. If no other tool can score its prompts, this is an error, and the batch
-    /// is not written to the journal, so that a resumed run samples and scores anew.
-    fn obtain(&mut self, policy: &Policy, at: BatchPosition, journal: &mut Journal) -> Result<Batch, TrainError> {
+    /// The batch for a position: from the journal, or a new one, which is written to the journal before it is used.
+    /// `publish` makes the sampler of a new one. A tool that fails too often is suspended. If no other tool can score its
+    /// prompts, this is an error, and the batch is not written to the journal, so that a resumed run samples and scores
+    /// anew.
+    fn obtain(
+        &mut self,
+        publish: impl FnOnce() -> Result<Box<dyn Sampler>, TrainError>,
+        at: BatchPosition,
+        journal: &mut Journal,
+    ) -> Result<Batch, TrainError> {
         let step = at.step + 1;
         let is_replayed = journal.holds(step, BATCH);
         if let Some(evolution) = &mut self.evolution {
@@ -155,7 +164,7 @@ impl Collector<'_> {
             self.tool_health.observe(batch.sampled(), self.config);
             batch
         } else {
-            let batch = self.sample_score_and_audit(policy, at)?;
+            let batch = self.sample_score_and_audit(&*publish()?, at)?;
             journal.record(step, BATCH, &batch)?;
             batch
         };
@@ -171,8 +180,8 @@ impl Collector<'_> {
     }
 
     /// A new batch: sampled, scored by tools that do not fail too often, and audited.
-    fn sample_score_and_audit(&mut self, policy: &Policy, at: BatchPosition) -> Result<Batch, TrainError> {
-        let mut batch = self.sample_and_score(policy, at)?;
+    fn sample_score_and_audit(&mut self, sampler: &dyn Sampler, at: BatchPosition) -> Result<Batch, TrainError> {
+        let mut batch = self.sample_and_score(sampler, at)?;
         while let Some(failing) = self.tool_health.failing(batch.sampled(), self.config) {
             batch.suspended.push(failing.tool.clone());
             self.suspend_and_rescore(&mut batch, at.step + 1, failing)?;

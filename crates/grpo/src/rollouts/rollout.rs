@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rlar_policy::{Engine, Finish, GenerationRequest, Policy, PolicyError, Sample, StreamControl, TokenEvent};
+use rlar_policy::Finish;
 use rlar_rewards::{Failure, Outcome, Scores};
-use rlar_run::OngoingWork;
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::advantage::{GroupScores, ScoreColumn};
-use crate::config::SamplingConfig;
 
 /// A sampled reply of the policy, with its log-probs and scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,46 +51,6 @@ impl Group {
             lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }
-}
-
-/// A reply that has just been sampled completely.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FinishedReply {
-    /// Index of the generation request, one per prompt.
-    pub request: usize,
-    /// Index of the reply among those to the same prompt.
-    pub index: usize,
-    /// The whole reply as text.
-    pub text: String,
-    /// Token ids of the reply, the end token included.
-    pub tokens: Vec<u32>,
-}
-
-/// Samples replies to every request, one per seed, and calls `on_reply` with each as soon as it is complete. Counts
-/// tokens and replies in `progress`.
-pub fn sample(
-    policy: &Policy,
-    requests: &[GenerationRequest],
-    sampling: &SamplingConfig,
-    progress: &OngoingWork,
-    on_reply: &mut (dyn FnMut(FinishedReply) + Send),
-) -> Result<Vec<Vec<Sample>>, PolicyError> {
-    let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
-    let mut ids: Vec<Vec<Vec<u32>>> = requests.iter().map(|r| vec![Vec::new(); r.seeds.len()]).collect();
-    let mut on_token = |event: TokenEvent| {
-        let TokenEvent { request, index, .. } = event;
-        texts[request][index].push_str(event.text);
-        ids[request][index].push(event.token);
-        progress.add_token();
-        if event.finish.is_some() {
-            let (text, tokens) = (std::mem::take(&mut texts[request][index]), std::mem::take(&mut ids[request][index]));
-            progress.add(1);
-            on_reply(FinishedReply { request, index, text, tokens });
-        }
-        StreamControl::Continue
-    };
-    let engine = Engine::new(&policy.decoder, &policy.tokenizer, sampling.batch);
-    engine.stream(requests, &sampling.at(sampling.temperature), &mut on_token)
 }
 
 /// Scores of one tool in a step, and numbers of its calls by how they ended.

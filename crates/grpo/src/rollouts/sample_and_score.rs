@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use rlar_data::Completion;
 use rlar_eval::prefill;
-use rlar_policy::{GenerationRequest, Policy, Sample, with_prefill};
+use rlar_policy::{GenerationRequest, with_prefill};
 use rlar_rewards::{Outcome, RewardError, Scores, ToolScore, domain};
 
 use crate::TrainError;
 use crate::algorithm::loss::soft_overlong;
+use crate::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError, check_replies};
 use crate::rollouts::batch::{Batch, BatchPosition};
 use crate::rollouts::collect::Collector;
-use crate::rollouts::rollout::{FinishedReply, Group, Rollout, sample};
+use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
 
 /// Name of the soft overlong penalty, which is stored like the score of one more tool.
@@ -63,10 +64,10 @@ impl IncompleteGroups {
 }
 
 impl Collector<'_> {
-    /// Samples and scores a new batch. The random numbers of a reply depend only on the seed, the step and the indices
-    /// of prompt and reply. With dynamic sampling, groups whose replies all have the same reward are replaced by groups
-    /// of further prompts.
-    pub fn sample_and_score(&mut self, policy: &Policy, position: BatchPosition) -> Result<Batch, TrainError> {
+    /// Samples and scores a new batch. The seed of a reply depends only on the config's seed, the step and the indices of
+    /// prompt and reply. With dynamic sampling, groups whose replies all have the same reward are replaced by groups of
+    /// further prompts. Replies of other weights than those after `position.policy_steps` steps are an error.
+    pub fn sample_and_score(&mut self, sampler: &dyn Sampler, position: BatchPosition) -> Result<Batch, TrainError> {
         let (config, t) = (self.config, &self.config.train);
         let wanted = t.prompts.min(self.mixture.len());
         let rounds = config.algorithm.dynamic_sampling;
@@ -84,7 +85,7 @@ impl Collector<'_> {
             };
             let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
             drawn += missing;
-            let groups = self.sample_groups(policy, &chosen, &requests, &mut batch)?;
+            let groups = self.sample_groups(sampler, position, &chosen, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
                 groups.into_iter().partition(|g| rounds == 0 || g.scores().has_spread(config.algorithm.combine));
             batch.replaced.extend(flat);
@@ -99,7 +100,8 @@ impl Collector<'_> {
     /// Samples the replies to some prompts, and scores each as soon as it is complete. Adds the times to `batch`.
     fn sample_groups(
         &mut self,
-        policy: &Policy,
+        sampler: &dyn Sampler,
+        position: BatchPosition,
         chosen: &[usize],
         requests: &[GenerationRequest],
         batch: &mut Batch,
@@ -107,7 +109,7 @@ impl Collector<'_> {
         let started = Instant::now();
         let sampling = &self.config.sampling;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let prefill = |example: &usize| prefill(policy, &self.examples[*example], self.config.data.format);
+        let prefill = |example: &usize| prefill(self.tokenizer, &self.examples[*example], self.config.data.format);
         let prefills = chosen.iter().map(prefill).collect::<Result<Vec<String>, _>>()?;
         let (rewards, examples) = (&mut *self.rewards, self.examples);
         // The time limit holds for the whole step, even if groups are replaced several times.
@@ -134,12 +136,13 @@ impl Collector<'_> {
                 Ok::<_, RewardError>(scores)
             });
             let mut on_reply = |reply: FinishedReply| {
+                sampling_progress.add(1);
                 let text = with_prefill(&prefills[reply.request], reply.text.clone());
                 let completion = part.completion(text).with_tokens(reply.tokens.clone());
                 // Sending fails only if the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
-            let samples = sample(policy, requests, sampling, &sampling_progress, &mut on_reply);
+            let samples = sampler.sample(requests, sampling, &sampling_progress, &mut on_reply);
             drop(sampling_progress);
             let sampling_time = started.elapsed();
             deadline.get_or_init(|| Instant::now() + time_left);
@@ -147,20 +150,34 @@ impl Collector<'_> {
             let scores = scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (samples, scores, sampling_time)
         });
-        let (samples, scores) = (samples?, scores?);
+        let sampling_error = |error| self.sampling_error(error, position, chosen);
+        let samples = samples.map_err(sampling_error)?;
+        check_replies(requests, &samples, position.policy_steps).map_err(sampling_error)?;
+        let scores = scores?;
         batch.sampling += sampling_time.as_secs_f64();
         batch.scoring += started.elapsed().saturating_sub(sampling_time).as_secs_f64();
         let mut groups = Vec::with_capacity(chosen.len());
         for (((example, prefill), samples), scores) in chosen.iter().zip(&prefills).zip(samples).zip(scores) {
-            let judged = |sample: Sample| Sample { text: with_prefill(prefill, sample.text), ..sample };
+            let judged = |sample: SampledReply| SampledReply { text: with_prefill(prefill, sample.text), ..sample };
             let rollout = |(sample, scores)| self.rollout(*example, judged(sample), scores);
             groups.push(Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() });
         }
         Ok(groups)
     }
 
+    /// The error of a step whose replies could not be sampled. It names the example of the request that failed.
+    fn sampling_error(&self, error: SamplerError, position: BatchPosition, chosen: &[usize]) -> TrainError {
+        match error {
+            SamplerError::Policy(error) => error.into(),
+            SamplerError::Request { request, message } => {
+                let example = chosen.get(request).map_or("?", |example| self.examples[*example].id.as_str());
+                TrainError::Sampling { step: position.step + 1, example: example.to_owned(), message }
+            }
+        }
+    }
+
     /// The rollout of a sampled reply to the prompt with the index `example`.
-    fn rollout(&self, example: usize, sample: Sample, mut scores: Scores) -> Rollout {
+    fn rollout(&self, example: usize, sample: SampledReply, mut scores: Scores) -> Rollout {
         self.weigh(example, &mut scores);
         let overlong = &self.config.algorithm.overlong;
         // A reply that no tool scores gets no penalty either, so that it is not trained on.

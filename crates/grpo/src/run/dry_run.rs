@@ -9,6 +9,9 @@ use rlar_policy::Policy;
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
 use crate::config::{Config, KlEstimator, Method};
+use crate::engine::local::reference::Reference;
+use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::trainer::Trainer;
 use crate::rollouts::batch::BatchPosition;
 use crate::rollouts::collect::Collector;
 use crate::rollouts::mixture::Mixture;
@@ -98,8 +101,8 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     warn_of_long_replies(job, &policy.tokenizer)?;
     let missing = tools(out, job)?;
 
-    let mut state = TrainState::fresh(policy)?;
-    setup::plan_memory(&mut state.counters, config, &state.model.decoder, longest);
+    let mut state = TrainState::fresh(LocalTrainer::new(policy)?);
+    setup::plan_memory(&mut state.counters, config, &state.trainer.model.decoder, longest);
     let supervised = |state: &mut TrainState, batch: usize| -> Result<f64, TrainError> {
         let clock = Instant::now();
         SftStep { number: 1, index: 0, batch, lr: 0.0 }.take(state, &data, config)?;
@@ -131,10 +134,12 @@ fn grpo_step(
 ) -> Result<(), TrainError> {
     let config = &job.config;
     let clock = Instant::now();
+    let tokenizer = state.trainer.model.tokenizer.clone();
     let mut collector = Collector {
         config,
         examples: &job.train,
         heldout: &job.heldout,
+        tokenizer: &tokenizer,
         prompts,
         mixture,
         rewards: &mut job.rewards,
@@ -145,11 +150,15 @@ fn grpo_step(
         next: None,
     };
     let start = BatchPosition { step: 0, policy_steps: 0, cursor: 0 };
-    let batch = collector.sample_and_score(&state.model, start)?;
-    let reference = (config.algorithm.kl.estimator != KlEstimator::None).then(|| state.model.decoder.clone());
-    let log_probs = OldAndRefLogProbs::new(state, reference.as_ref(), &batch, prompts, config);
+    let sampler = state.trainer.publish(start.policy_steps)?;
+    let batch = collector.sample_and_score(&*sampler, start)?;
+    drop(sampler);
+    if config.algorithm.kl.estimator != KlEstimator::None {
+        state.trainer.reference = Reference::Start(state.trainer.model.clone());
+    }
+    let log_probs = OldAndRefLogProbs::new(state, &batch, prompts, config)?;
     let advantages = advantages(&scores_with_kl(&batch, &log_probs, config), &config.algorithm);
-    policy_update(state, &batch, prompts, &log_probs, &advantages, config, 0.0);
+    policy_update(state, &batch, prompts, &log_probs, &advantages, config, 0.0)?;
     let step = clock.elapsed().as_secs_f64();
     let _ = writeln!(out, "step      {} reply tokens in {} groups", batch.tokens(), batch.sampled().count());
     expected_time(out, config, warmup, step);
@@ -166,7 +175,7 @@ fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), Trai
     let _ = writeln!(out, "memory    {plan}");
     token_counts(out, "train", "pairs", &lengths(&pairs));
     token_counts(out, "heldout", "pairs", &lengths(&heldout));
-    let mut state = TrainState::fresh(model)?;
+    let mut state = TrainState::fresh(LocalTrainer::new(model)?);
     let training =
         RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens };
     let clock = Instant::now();

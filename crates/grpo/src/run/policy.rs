@@ -12,6 +12,8 @@ use serde_json::json;
 
 use crate::TrainError;
 use crate::config::{Agent, Config, Method};
+use crate::engine::local::reference::Reference;
+use crate::engine::local::trainer::LocalTrainer;
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
@@ -30,7 +32,6 @@ use crate::train_loop::TrainLoop;
 use crate::train_loop::grpo::Grpo;
 use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
-use crate::update::reference::Reference;
 use crate::update::train_state::{ProcessClock, TrainState};
 
 /// The data and state that a run of a policy prepares before its first step.
@@ -47,9 +48,9 @@ struct Prepared<'a> {
 /// Trains a policy to the end of the job, writes the final model, and returns the report.
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config.clone();
-    let mut state = resume.state(config, || first_policy(job))?;
+    let mut state = resume.state(config, || Ok(LocalTrainer::new(first_policy(job)?)?))?;
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
-    state.model.tokenizer.pin_today(state.counters.began);
+    state.trainer.model.tokenizer.pin_today(state.counters.began);
     let mut prepared = prepare(job, run, resume, &mut state)?;
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
     let done = state.counters.step;
@@ -59,7 +60,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         evolution.enter(context, &mut prepared.journal)?;
     }
     if done == 0 {
-        run.write_folder("start", &state.model.files()?)?;
+        run.write_folder("start", &state.trainer.model.files()?)?;
     }
     let before = if job.heldout.is_empty() && job.suites.is_empty() {
         None
@@ -81,10 +82,10 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         }
         None => None,
     };
-    if state.model.layout().lora().is_some() {
-        run.write_folder("adapter", &state.model.published_files(None)?)?;
+    if state.trainer.model.layout().lora().is_some() {
+        run.write_folder("adapter", &state.trainer.model.published_files(None)?)?;
     }
-    run.write_folder("final", &state.model.merged()?.published_files(config.model.save_dtype.float_type())?)?;
+    run.write_folder("final", &state.trainer.model.merged()?.published_files(config.model.save_dtype.float_type())?)?;
     let records = run.records(METRICS, state.counters.step)?.read()?;
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);
@@ -113,14 +114,14 @@ fn prepare<'a>(
     state: &mut TrainState,
 ) -> Result<Prepared<'a>, TrainError> {
     let config = &job.config.clone();
-    let prompts = prompt_token_ids(&state.model, &job.train, config, "data.train")?;
-    let heldout = prompt_token_ids(&state.model, &job.heldout, config, "data.heldout")?;
+    let prompts = prompt_token_ids(&state.trainer.model, &job.train, config, "data.train")?;
+    let heldout = prompt_token_ids(&state.trainer.model, &job.heldout, config, "data.heldout")?;
     retain_fitting(&mut job.heldout, &heldout);
-    job.suites.iter().try_for_each(|suite| suite.check_context(&state.model))?;
+    job.suites.iter().try_for_each(|suite| suite.check_context(&state.trainer.model))?;
     let mixture = mixture(job, &prompts)?;
-    let demonstrations = demonstrations(&state.model, &job.demonstrations, config.data.format)
+    let demonstrations = demonstrations(&state.trainer.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
-    warn_of_long_replies(job, &state.model.tokenizer)?;
+    warn_of_long_replies(job, &state.trainer.model.tokenizer)?;
     let checkpoint = resume.checkpoint.clone();
     let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
     let tool_health = tool_health(checkpoint.as_ref())?;
@@ -150,13 +151,15 @@ fn run_loop(
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
     let ended = if config.train.method == Method::Grpo {
-        let reference = Reference::open(run, state, checkpoint, config)?;
+        state.trainer.reference = Reference::open(run, state, checkpoint, config)?;
+        let tokenizer = state.trainer.model.tokenizer.clone();
         let rollout_files = RolloutFiles::open(run, disk(config), done)?;
         let weights = LearnedWeights::load(checkpoint, config, &job.train, &mut job.rewards)?;
         let collector = Collector {
             config,
             examples: &job.train,
             heldout,
+            tokenizer: &tokenizer,
             prompts: &prompts,
             mixture,
             rewards: &mut job.rewards,
@@ -166,7 +169,10 @@ fn run_loop(
             preferences: &job.preferences,
             next: next_batch(checkpoint)?,
         };
-        training.run(state, &mut Grpo { collector, reference, rollout_files, heldout, suites })?
+        let ended = training.run(state, &mut Grpo { collector, rollout_files, heldout, suites })?;
+        // Its memory is free for the evaluation after training.
+        state.trainer.reference = Reference::None;
+        ended
     } else {
         let (data, rewards) = (&demonstrations[..], &mut job.rewards);
         training.run(state, &mut Sft { config, data, rewards, heldout, suites })?

@@ -5,10 +5,12 @@ use rlar_run::{Checkpoint, JOURNAL, Journal, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, Method};
+use crate::engine::local::trainable::Trainable;
+use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::trainer::Checkpointed;
 use crate::run::job::Job;
 use crate::run::setup::plan_memory;
 use crate::update::train_state::{Counters, FORMAT, TrainState};
-use crate::update::trainable::Trainable;
 
 /// The kind of the journal entry for step 0, which holds the counters before the first step.
 const START: &str = "start";
@@ -82,16 +84,16 @@ impl ResumePoint {
         self.resumed.is_some()
     }
 
-    /// The state to continue with: that of the checkpoint, or a fresh one with the model that `first` makes.
-    pub fn state<M: Trainable>(
+    /// The state to continue with: that of the checkpoint, or a fresh one with the trainer that `first` makes.
+    pub fn state<T: Checkpointed>(
         &self,
         config: &Config,
-        first: impl FnOnce() -> Result<M, TrainError>,
-    ) -> Result<TrainState<M>, TrainError> {
+        first: impl FnOnce() -> Result<T, TrainError>,
+    ) -> Result<TrainState<T>, TrainError> {
         match (&self.checkpoint, self.counters()) {
             (Some(checkpoint), Some(counters)) => TrainState::load(checkpoint, counters.clone(), config),
-            (_, None) => TrainState::fresh(first()?),
-            (None, Some(counters)) => Ok(TrainState { counters: counters.clone(), ..TrainState::fresh(first()?)? }),
+            (_, None) => Ok(TrainState::fresh(first()?)),
+            (None, Some(counters)) => Ok(TrainState { trainer: first()?, counters: counters.clone() }),
         }
     }
 
@@ -100,14 +102,14 @@ impl ResumePoint {
     pub fn start<M: Trainable>(
         self,
         run: &RunFolder,
-        state: &mut TrainState<M>,
+        state: &mut TrainState<LocalTrainer<M>>,
         config: &Config,
         longest: usize,
     ) -> Result<Journal, TrainError> {
         if let Some(resumed) = self.resumed {
             return Ok(resumed.journal);
         }
-        plan_memory(&mut state.counters, config, state.model.decoder()?, longest);
+        plan_memory(&mut state.counters, config, state.trainer.model.decoder()?, longest);
         run.clear(&[JOURNAL, "start", "before.json", "warmup.jsonl", "rollouts"])?;
         let mut journal = run.journal(0)?;
         journal.record(0, START, &state.counters)?;

@@ -8,6 +8,7 @@ use rlar_run::{OutputMode, RunFolder};
 use serde_json::json;
 
 use crate::TrainError;
+use crate::engine::local::trainer::LocalTrainer;
 use crate::report::final_report::{BeforeAfter, Report, Trend};
 use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::run::job::Job;
@@ -23,19 +24,19 @@ use crate::update::train_state::{ProcessClock, TrainState};
 /// Trains a reward model to the end of the job, writes the final model, and returns the report.
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config;
-    let first = || Ok(first_policy(job)?.reward_model(Stream::RewardHead.seed(config.seed))?);
-    let mut state: TrainState<RewardModel> = resume.state(config, first)?;
+    let first = || Ok(LocalTrainer::new(first_policy(job)?.reward_model(Stream::RewardHead.seed(config.seed))?)?);
+    let mut state: TrainState<LocalTrainer<RewardModel>> = resume.state(config, first)?;
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
-    state.model.tokenizer.pin_today(state.counters.began);
-    let pairs = preference_pairs(&state.model, &job.preferences)?;
-    let heldout = preference_pairs(&state.model, &job.heldout_preferences)?;
+    state.trainer.model.tokenizer.pin_today(state.counters.began);
+    let pairs = preference_pairs(&state.trainer.model, &job.preferences)?;
+    let heldout = preference_pairs(&state.trainer.model, &job.heldout_preferences)?;
     let longest = pairs.iter().map(PreferencePair::len).max().unwrap_or(1);
     let journal = resume.start(run, &mut state, config, longest)?;
     let tokens_per_micro_batch = state.counters.tokens_per_micro_batch;
     let mut method = RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch };
     let done = state.counters.step;
     let measuring = Instant::now();
-    let before: Option<f64> = evaluate_once(run, "before.json", done, || method.accuracy(&state.model))?;
+    let before: Option<f64> = evaluate_once(run, "before.json", done, || method.accuracy(&state.trainer.model))?;
     state.counters.seconds.evaluation += measuring.elapsed().as_secs_f64();
     announce_preferred(job.output, "before", before);
     let progress = progress(job, "train-rm", config.train.steps, done).with_a_line_per_step();
@@ -44,10 +45,10 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut method)?;
     let measuring = Instant::now();
-    let after = method.accuracy(&state.model)?;
+    let after = method.accuracy(&state.trainer.model)?;
     state.counters.seconds.evaluation += measuring.elapsed().as_secs_f64();
     announce_preferred(job.output, "after", after);
-    run.write_folder("final", &state.model.published_files(config.model.save_dtype.float_type())?)?;
+    run.write_folder("final", &state.trainer.model.published_files(config.model.save_dtype.float_type())?)?;
     let preferred = before.zip(after).map(|(before, after)| BeforeAfter { before, after });
     let trend = Trend::of(&training.log.records()?);
     clock.count_outside(&mut state.counters.seconds);

@@ -9,14 +9,14 @@ use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, KlEstimator, Method, ModelChoice};
+use crate::engine::local::memory_plan::{TrainingMemory, TrainingSizes};
+use crate::engine::local::trainable::Trainable;
+use crate::engine::trainer::PassOptions;
 use crate::rollouts::mixture::{DrawPlan, Mixture};
 use crate::run::job::Job;
 use crate::schedule::Stream;
 use crate::train_loop::sft::Demonstration;
-use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
-use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
-use crate::update::trainable::Trainable;
 
 /// The progress of a phase with `total` steps, of which `done` are done.
 pub fn progress(job: &Job, title: &str, total: u64, done: u64) -> Progress {
@@ -98,7 +98,7 @@ pub fn first_tokenizer(
 /// `longest` tokens.
 pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> TrainingMemory {
     let layout = decoder.layout();
-    let saved = BackwardOptions::new(config, 1.0, 0, 0).saved;
+    let saved = PassOptions::new(config, 1.0, 0, 0).saved;
     let trained = layout.trained().parameters();
     let (has_reference, is_adapted) = (config.algorithm.kl.estimator != KlEstimator::None, layout.lora().is_some());
     let is_grpo = config.train.method == Method::Grpo;

@@ -49,7 +49,7 @@ pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demon
         log.write(step.number, &WarmupRecord { step: step.number, metrics })?;
         let is_last = state.counters.warmup == steps;
         if is_last && config.train.method == Method::Grpo {
-            state.moments = Moments::zeros(&state.model.decoder);
+            state.trainer.moments = Moments::zeros(&state.trainer.model.decoder);
         }
         let stop = job.interrupted.load(Ordering::SeqCst);
         if stop || is_last || state.counters.warmup.is_multiple_of(steps.div_ceil(CHECKPOINTS)) {

@@ -20,11 +20,11 @@
 use rlar_data::Example;
 use rlar_eval::render_prompt;
 use rlar_eval::suite::SuiteEval;
-use rlar_policy::Policy;
 use rlar_run::{Files, Journal};
 
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
+use crate::engine::trainer::Trainer;
 use crate::report::grpo_metrics::{GrpoMetrics, StepResults};
 use crate::report::rollout_files::RolloutFiles;
 use crate::report::step_record::{Measurement, PhaseSeconds, StepMetrics, StepRecord};
@@ -35,7 +35,6 @@ use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
 use crate::update::policy_update::{OldAndRefLogProbs, UpdateStats, policy_update, scores_with_kl};
-use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
 /// Reinforcement learning of a policy as a training method of the train loop.
@@ -43,8 +42,6 @@ use crate::update::train_state::TrainState;
 pub struct Grpo<'a> {
     /// Samples and scores the batch of each step.
     pub collector: Collector<'a>,
-    /// The reference model of the KL penalty, if there is one.
-    pub reference: Reference,
     /// The folder to which rollouts are written.
     pub rollout_files: RolloutFiles,
     /// Held-out prompts to measure the policy on.
@@ -59,25 +56,24 @@ struct Updated {
     stats: UpdateStats,
 }
 
-impl TrainMethod<Policy> for Grpo<'_> {
-    fn step(&mut self, state: &mut TrainState, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError> {
+impl<T: Trainer> TrainMethod<T> for Grpo<'_> {
+    fn step(&mut self, state: &mut TrainState<T>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError> {
         let (config, prompts) = (self.collector.config, self.collector.prompts);
         let step = state.counters.step + 1;
         let mut seconds = PhaseSeconds::default();
 
         // 1. Collect: draw prompts, sample replies, score them with the reward tools.
-        let batch = self.collector.collect(&state.model, &state.counters, journal, &mut seconds)?;
+        let batch = self.collector.collect(state, journal, &mut seconds)?;
 
-        let reference = self.reference.decoder();
-        let update = |state: &mut TrainState| {
+        let update = |state: &mut TrainState<T>| {
             // 2. Advantages. With `algorithm.kl.in: reward`, the KL from the reference model is one of the scores.
-            let log_probs = OldAndRefLogProbs::new(state, reference, &batch, prompts, config);
+            let log_probs = OldAndRefLogProbs::new(state, &batch, prompts, config)?;
             let scores = scores_with_kl(&batch, &log_probs, config);
             let by_group = advantages(&scores, &config.algorithm);
 
             // 3. Policy update: optimizer steps that lower the policy loss.
-            let stats = policy_update(state, &batch, prompts, &log_probs, &by_group, config, lr);
-            Updated { advantages: by_group, stats }
+            let stats = policy_update(state, &batch, prompts, &log_probs, &by_group, config, lr)?;
+            Ok(Updated { advantages: by_group, stats })
         };
         // Runs `update` now. With `train.asynchronous`, the next batch is collected at the same time.
         let updated = self.collector.update_and_collect_ahead(state, &batch, journal, &mut seconds, update)?;
@@ -86,16 +82,21 @@ impl TrainMethod<Policy> for Grpo<'_> {
         // 4. Record: count the batch, write its rollouts, compute the metrics.
         let record = self.record(state, &batch, &updated.advantages, &stats, seconds, lr)?;
 
-        self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
+        // 5. With `algorithm.kl.reanchor_every`, the KL penalty refers to the new policy from now on.
+        let every = config.algorithm.kl.reanchor_every;
+        if every > 0 && step.is_multiple_of(every) && state.trainer.reanchor()? {
+            state.counters.reference = step;
+        }
         Ok(record)
     }
 
-    fn measure(&mut self, model: &Policy) -> Result<Option<Measurement>, TrainError> {
-        measure_policy(model, self.heldout, self.collector.rewards, self.suites, self.collector.config)
+    fn measure(&mut self, trainer: &T) -> Result<Option<Measurement>, TrainError> {
+        let policy = trainer.policy()?;
+        measure_policy(&policy, self.heldout, self.collector.rewards, self.suites, self.collector.config)
     }
 
     fn files(&self) -> Result<Files, TrainError> {
-        Ok([self.reference.files()?, self.collector.files()?].concat())
+        self.collector.files()
     }
 
     fn sync(&mut self) -> Result<(), TrainError> {
@@ -107,16 +108,16 @@ impl Grpo<'_> {
     /// Counts the batch in `state`, writes its rollouts, and returns the record of the step. If all replies of every
     /// group had the same reward for `train.flat_steps` steps in a row, this is an error, because the run learns
     /// nothing.
-    fn record(
+    fn record<T>(
         &mut self,
-        state: &mut TrainState,
+        state: &mut TrainState<T>,
         batch: &Batch,
         advantages: &[Vec<Option<f64>>],
         update: &UpdateStats,
         seconds: PhaseSeconds,
         lr: f32,
     ) -> Result<StepRecord, TrainError> {
-        let Collector { config, examples, .. } = self.collector;
+        let Collector { config, examples, tokenizer, .. } = self.collector;
         let step = state.counters.step + 1;
         state.counters.count_batch(batch, seconds, config.algorithm.combine);
         let zero_spread = self.zero_spread(batch, advantages);
@@ -136,7 +137,7 @@ impl Grpo<'_> {
         let news = evolution.as_mut().map(Evolution::news);
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
-            let render = |example: &Example| render_prompt(&state.model, example, config.data.format);
+            let render = |example: &Example| render_prompt(tokenizer, example, config.data.format);
             self.rollout_files.write(step, batch, advantages, examples, render)?;
         }
         let flat_steps = state.counters.flat_steps;

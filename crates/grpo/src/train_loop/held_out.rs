@@ -33,11 +33,11 @@ pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluatio
         if examples.is_empty() {
             return Ok(BTreeMap::new());
         }
-        Ok(accuracy(&state.model, examples, &mut job.rewards, protocol)?.0)
+        Ok(accuracy(&state.trainer.model, examples, &mut job.rewards, protocol)?.0)
     };
     let [sampled, greedy] = config.protocols();
     let (sampled, greedy) = (by_kind(&sampled)?, by_kind(&greedy)?);
-    let suites = by_name(&run_suites(&state.model, &mut job.suites, config, &activity)?);
+    let suites = by_name(&run_suites(&state.trainer.model, &mut job.suites, config, &activity)?);
     state.counters.seconds.evaluation += clock.elapsed().as_secs_f64();
     Ok(PolicyEvaluation { sampled, greedy, suites })
 }

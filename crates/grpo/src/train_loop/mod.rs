@@ -16,20 +16,20 @@ use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::engine::trainer::Checkpointed;
 use crate::report::hints::{FIRST_STEPS, hints};
 use crate::report::metrics_log::MetricsLog;
 use crate::report::step_record::{Measurement, StepRecord};
 use crate::schedule;
 use crate::update::train_state::{BestCheckpoint, Counters, TrainState};
-use crate::update::trainable::Trainable;
 
-/// A training method: what one step does, and how the model is evaluated.
-pub trait TrainMethod<M> {
+/// A training method: what one step does, and how the model is evaluated. `T` holds model and optimizer.
+pub trait TrainMethod<T> {
     /// Takes one training step at learning rate `lr`. Inputs that cannot be computed again, such as sampled replies,
     /// are written to the journal before they are used.
-    fn step(&mut self, state: &mut TrainState<M>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError>;
+    fn step(&mut self, state: &mut TrainState<T>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError>;
     /// Evaluates the model during training; `None` without data to evaluate on.
-    fn measure(&mut self, model: &M) -> Result<Option<Measurement>, TrainError>;
+    fn measure(&mut self, trainer: &T) -> Result<Option<Measurement>, TrainError>;
     /// Files of the method that a checkpoint holds in addition to model, moments and counters.
     fn files(&self) -> Result<Files, TrainError> {
         Ok(Vec::new())
@@ -57,10 +57,10 @@ pub struct TrainLoop<'a> {
 
 impl TrainLoop<'_> {
     /// Takes steps until the run ends, writes a last checkpoint, and returns the reason for the end.
-    pub fn run<M: Trainable>(
+    pub fn run<T: Checkpointed>(
         &mut self,
-        state: &mut TrainState<M>,
-        method: &mut impl TrainMethod<M>,
+        state: &mut TrainState<T>,
+        method: &mut impl TrainMethod<T>,
     ) -> Result<String, TrainError> {
         let o = &self.config.optimizer;
         let mut last_record = Instant::now();
@@ -102,7 +102,7 @@ impl TrainLoop<'_> {
 
     /// Shows what a step did in addition to the line with its figures: news of the agents, the evaluation after the
     /// step, and hints.
-    fn announce<M>(&self, state: &TrainState<M>, record: &StepRecord) -> Result<(), TrainError> {
+    fn announce<T>(&self, state: &TrainState<T>, record: &StepRecord) -> Result<(), TrainError> {
         let (output, step) = (self.log.output(), record.step);
         for line in record.news.iter().flatten() {
             output.say(&format!("step {step}: {line}"));
@@ -137,7 +137,7 @@ impl TrainLoop<'_> {
 
     /// Why the run ends before the next step; `None` if it goes on. If the limit of time is reached, this is written to
     /// the journal, so that a resumed run stops after the same step.
-    fn ended<M>(&mut self, state: &TrainState<M>) -> Result<Option<String>, TrainError> {
+    fn ended<T>(&mut self, state: &TrainState<T>) -> Result<Option<String>, TrainError> {
         let (t, counters) = (&self.config.train, &state.counters);
         if counters.step >= t.steps {
             return Ok(Some("all steps are done".into()));
@@ -168,17 +168,17 @@ impl TrainLoop<'_> {
 
     /// Evaluates the model if an evaluation is due. The result decides which checkpoints are kept, so it is written to
     /// the journal.
-    fn measure<M: Trainable>(
+    fn measure<T: Checkpointed>(
         &mut self,
-        state: &mut TrainState<M>,
-        method: &mut impl TrainMethod<M>,
+        state: &mut TrainState<T>,
+        method: &mut impl TrainMethod<T>,
     ) -> Result<Option<Measurement>, TrainError> {
         let every = self.config.eval.every;
         if every == 0 || !state.counters.step.is_multiple_of(every) {
             return Ok(None);
         }
         let clock = Instant::now();
-        let measured = self.journal.once(state.counters.step, "measured", || method.measure(&state.model))?;
+        let measured = self.journal.once(state.counters.step, "measured", || method.measure(&state.trainer))?;
         if measured.is_some() {
             state.counters.seconds.evaluation += clock.elapsed().as_secs_f64();
         }
@@ -187,7 +187,7 @@ impl TrainLoop<'_> {
 
     /// Ranks the current state by its measurement among the best so far. Returns whether its checkpoint is one of the
     /// `run.keep_best` that are kept.
-    fn keep_best<M>(&self, state: &mut TrainState<M>, measured: &Measurement) -> bool {
+    fn keep_best<T>(&self, state: &mut TrainState<T>, measured: &Measurement) -> bool {
         let number = state.number();
         let counters = &mut state.counters;
         let Some(value) = measured.decides else { return false };
@@ -200,10 +200,10 @@ impl TrainLoop<'_> {
     }
 
     /// Writes a checkpoint, then removes older checkpoints and journal entries that are no longer needed.
-    fn checkpoint<M: Trainable>(
+    fn checkpoint<T: Checkpointed>(
         &mut self,
-        state: &TrainState<M>,
-        method: &mut impl TrainMethod<M>,
+        state: &TrainState<T>,
+        method: &mut impl TrainMethod<T>,
     ) -> Result<(), TrainError> {
         self.log.sync()?;
         let checkpoints = self.run.checkpoints();
@@ -221,7 +221,7 @@ impl TrainLoop<'_> {
 }
 
 /// Prints the JSON event `checkpoint` about the checkpoint of `state` that was just written.
-pub(crate) fn announce_checkpoint<M>(output: OutputMode, run: &RunFolder, state: &TrainState<M>) {
+pub(crate) fn announce_checkpoint<T>(output: OutputMode, run: &RunFolder, state: &TrainState<T>) {
     let Counters { warmup, step, .. } = state.counters;
     let path = run.checkpoints().path(state.number());
     output.event("checkpoint", json!({ "step": step, "warmup": warmup, "path": path }));

@@ -6,6 +6,7 @@ use rlar_policy::{Gradients, PolicyError, RewardInput, RewardModel, micro_batche
 use rlar_run::Journal;
 
 use crate::config::Config;
+use crate::engine::local::trainer::LocalTrainer;
 use crate::report::step_record::{Measurement, RewardModelMetrics, StepMetrics, StepRecord, StepSeconds};
 use crate::train_loop::TrainMethod;
 use crate::train_loop::preference::{PreferencePair, bradley_terry};
@@ -40,7 +41,11 @@ impl RewardModelTraining<'_> {
 
     /// Takes the next training step, at learning rate `lr`, and returns its metrics. The counters in `state` are not
     /// changed.
-    pub fn update(&self, state: &mut TrainState<RewardModel>, lr: f32) -> Result<RewardModelMetrics, TrainError> {
+    pub fn update(
+        &self,
+        state: &mut TrainState<LocalTrainer<RewardModel>>,
+        lr: f32,
+    ) -> Result<RewardModelMetrics, TrainError> {
         let batch = self.config.train.batch.min(self.pairs.len());
         let chosen = schedule::batch(self.pairs.len(), batch, state.counters.step, self.config.seed);
         let pairs: Vec<&PreferencePair> = chosen.iter().map(|i| &self.pairs[*i]).collect();
@@ -49,7 +54,7 @@ impl RewardModelTraining<'_> {
         for range in micro_batches(pairs.iter().map(|p| p.len()), self.tokens_per_micro_batch) {
             let part = &pairs[range];
             let inputs: Vec<&RewardInput> = part.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect();
-            state.model.backward(&mut gradients, &inputs, |scores| {
+            state.trainer.model.backward(&mut gradients, &inputs, |scores| {
                 let mut grads = Vec::with_capacity(scores.len());
                 for (pair, s) in part.iter().zip(scores.chunks_exact(2)) {
                     let (chosen, rejected) = (f64::from(s[0]), f64::from(s[1]));
@@ -63,7 +68,7 @@ impl RewardModelTraining<'_> {
                 grads
             });
         }
-        let TrainState { model, moments, counters } = state;
+        let TrainState { trainer: LocalTrainer { model, moments, .. }, counters } = state;
         let decoder = model.decoder_mut().ok_or_else(|| PolicyError::Request("an encoder cannot be trained".into()))?;
         let grad_norm = self.config.optimizer.adamw().step(decoder, moments, gradients, lr);
         if !grad_norm.is_finite() {
@@ -80,10 +85,10 @@ impl RewardModelTraining<'_> {
     }
 }
 
-impl TrainMethod<RewardModel> for RewardModelTraining<'_> {
+impl TrainMethod<LocalTrainer<RewardModel>> for RewardModelTraining<'_> {
     fn step(
         &mut self,
-        state: &mut TrainState<RewardModel>,
+        state: &mut TrainState<LocalTrainer<RewardModel>>,
         lr: f32,
         _: &mut Journal,
     ) -> Result<StepRecord, TrainError> {
@@ -102,8 +107,8 @@ impl TrainMethod<RewardModel> for RewardModelTraining<'_> {
         })
     }
 
-    fn measure(&mut self, model: &RewardModel) -> Result<Option<Measurement>, TrainError> {
-        let accuracy = self.accuracy(model)?;
+    fn measure(&mut self, trainer: &LocalTrainer<RewardModel>) -> Result<Option<Measurement>, TrainError> {
+        let accuracy = self.accuracy(&trainer.model)?;
         Ok(accuracy.map(|_| Measurement { accuracy, decides: accuracy, ..Measurement::default() }))
     }
 }

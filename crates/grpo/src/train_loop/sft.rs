@@ -5,15 +5,17 @@ use std::time::Instant;
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
 use rlar_eval::{PromptFormat, encode_fitting_prompt, turns};
-use rlar_policy::{Conversation, Policy, PolicyError, Sequence, TurnTokens};
+use rlar_policy::{Conversation, Gradients, Policy, PolicyError, Sequence, TurnTokens};
 use rlar_rewards::Orchestrator;
 use rlar_run::Journal;
 
 use crate::config::Config;
+use crate::engine::local::micro_batches::{LossGradients, add_gradient};
+use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::trainer::PassOptions;
 use crate::report::step_record::{Measurement, SftMetrics, StepMetrics, StepRecord, StepSeconds};
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
-use crate::update::micro_batches::{BackwardOptions, LossGradients, gradient};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
 
@@ -145,16 +147,18 @@ impl SftStep {
         let sequences: Vec<Sequence> = chosen.iter().map(|d| d.sequence()).collect();
         let tokens = chosen.iter().flat_map(|d| &d.completion_mask).filter(|learned| **learned).count();
         let grad = -1.0 / tokens.max(1) as f32;
-        let options = BackwardOptions::new(config, 1.0, state.counters.tokens_per_micro_batch, self.index);
+        let options = PassOptions::new(config, 1.0, state.counters.tokens_per_micro_batch, self.index);
         let mut loss = 0.0;
-        let gradients = gradient(&state.model.decoder, &sequences, options, |range, known| {
+        let LocalTrainer { model, moments, .. } = &mut state.trainer;
+        let mut gradients = Gradients::default();
+        add_gradient(&mut gradients, &model.decoder, &sequences, options, |range, known| {
             let mask: Vec<bool> = chosen[range].iter().flat_map(|d| d.completion_mask.iter().copied()).collect();
             let learned = known.log_probs.iter().zip(&mask).filter(|(_, learned)| **learned);
             loss -= learned.map(|(x, _)| f64::from(*x)).sum::<f64>();
             let log_probs = mask.iter().map(|learned| if *learned { grad } else { 0.0 }).collect();
             LossGradients { log_probs, entropies: Vec::new() }
         });
-        let grad_norm = config.optimizer.adamw().step(&mut state.model.decoder, &mut state.moments, gradients, self.lr);
+        let grad_norm = config.optimizer.adamw().step(&mut model.decoder, moments, gradients, self.lr);
         if !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step: self.number });
         }
@@ -177,7 +181,7 @@ pub struct Sft<'a> {
     pub suites: &'a mut [SuiteEval],
 }
 
-impl TrainMethod<Policy> for Sft<'_> {
+impl TrainMethod<LocalTrainer> for Sft<'_> {
     fn step(&mut self, state: &mut TrainState, lr: f32, _: &mut Journal) -> Result<StepRecord, TrainError> {
         let clock = Instant::now();
         let step = state.counters.step + 1;
@@ -189,7 +193,7 @@ impl TrainMethod<Policy> for Sft<'_> {
         Ok(StepRecord { step, metrics: StepMetrics::Sft(metrics), seconds, eval: None, news: None, hints: None })
     }
 
-    fn measure(&mut self, model: &Policy) -> Result<Option<Measurement>, TrainError> {
-        measure_policy(model, self.heldout, self.rewards, self.suites, self.config)
+    fn measure(&mut self, trainer: &LocalTrainer) -> Result<Option<Measurement>, TrainError> {
+        measure_policy(&trainer.model, self.heldout, self.rewards, self.suites, self.config)
     }
 }

@@ -1,18 +1,16 @@
 //! The policy update: optimizer steps that lower the policy loss of a batch of rollouts.
 
-use std::ops::Range;
-
-use rlar_policy::{Decoder, Finish, Sequence};
+use rlar_policy::{Finish, Sequence};
 
 use crate::TrainError;
 use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
-use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
+use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, entropy_floor};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlTarget};
+use crate::engine::trainer::{CompletionLogProbs, Objective, OneCompletion, PassOptions, TrainSample, Trainer};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
-use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
 use crate::update::train_state::TrainState;
 
 /// One in this many of the replies without a gradient still gets a forward pass, to measure entropy and the difference
@@ -33,25 +31,24 @@ pub struct OldAndRefLogProbs {
 impl OldAndRefLogProbs {
     /// Computes the log-probs for every reply of a batch, in order. `prompts` are the token ids of all prompts to train
     /// on.
-    pub fn new(
-        state: &TrainState,
-        reference: Option<&Decoder>,
+    pub fn new<T: Trainer>(
+        state: &TrainState<T>,
         batch: &Batch,
         prompts: &[Vec<u32>],
         config: &Config,
-    ) -> Self {
+    ) -> Result<Self, TrainError> {
         let options = options(state, config);
         let sequences: Vec<Sequence> = sequences(batch, prompts).collect();
         let old_log_probs = if config.algorithm.correction.mode == CorrectionMode::None {
             batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.log_probs.clone()).collect()
         } else {
-            by_reply(&log_probs(&state.model.decoder, &sequences, options).log_probs, &sequences)
+            by_reply(&state.trainer.log_probs(&sequences, options)?, &sequences)
         };
-        let ref_log_probs = match reference {
-            Some(reference) => by_reply(&log_probs(reference, &sequences, options).log_probs, &sequences),
+        let ref_log_probs = match state.trainer.ref_log_probs(&sequences, options)? {
+            Some(known) => by_reply(&known, &sequences),
             None => vec![Vec::new(); sequences.len()],
         };
-        Self { old_log_probs, ref_log_probs }
+        Ok(Self { old_log_probs, ref_log_probs })
     }
 }
 
@@ -131,10 +128,10 @@ impl UpdateStats {
         if self.diverged { Err(TrainError::Diverged { step }) } else { Ok(self) }
     }
 
-    fn add(&mut self, terms: &LossTerms, entropies: &[f32], is_corrected: bool) {
+    fn add(&mut self, terms: &LossTerms, completion: &OneCompletion, is_corrected: bool) {
         self.loss += terms.loss;
-        self.tokens += entropies.len();
-        self.entropies.extend(entropies);
+        self.tokens += completion.log_probs.len();
+        self.entropies.extend(completion.entropies);
         self.kl.add(&terms.kl);
         self.ratios.extend(&terms.ratios);
         self.clipped_low += terms.clipped_low;
@@ -145,68 +142,68 @@ impl UpdateStats {
     }
 }
 
-/// A reply that is trained on, with its advantage and log-probs.
-struct TrainSample<'a> {
+/// A reply of the batch that is trained on.
+struct TrainedReply<'a> {
     /// Index of the reply's group in the batch.
     group: usize,
     rollout: &'a Rollout,
-    sequence: Sequence<'a>,
-    advantage: f64,
-    old_log_probs: &'a [f32],
-    ref_log_probs: &'a [f32],
+    sample: TrainSample<'a>,
 }
 
 /// Updates the policy on a batch, at learning rate `lr`: `train.epochs` passes over `train.minibatches` minibatches,
 /// with one optimizer step each. `advantages` has one entry per reply, by group; replies without an advantage are left
 /// out.
-pub fn policy_update(
-    state: &mut TrainState,
+pub fn policy_update<T: Trainer>(
+    state: &mut TrainState<T>,
     batch: &Batch,
     prompts: &[Vec<u32>],
     known: &OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
     lr: f32,
-) -> UpdateStats {
+) -> Result<UpdateStats, TrainError> {
     let options = options(state, config);
-    let samples = train_samples(batch, prompts, known, advantages, config);
+    let replies = trained_replies(batch, prompts, known, advantages, config);
     let groups_per_step = batch.groups.len().div_ceil(config.train.minibatches).max(1);
     let mut stats = UpdateStats::default();
     for epoch in 0..config.train.epochs {
         for (number, first) in (0..batch.groups.len()).step_by(groups_per_step).enumerate() {
             let groups = first..first + groups_per_step;
-            let minibatch: Vec<&TrainSample> = samples.iter().filter(|s| groups.contains(&s.group)).collect();
+            let minibatch: Vec<&TrainedReply> = replies.iter().filter(|r| groups.contains(&r.group)).collect();
             let step = OptimizerStep {
                 config,
-                options: BackwardOptions { seed: mix(&[options.seed, epoch as u64, number as u64]), ..options },
+                options: PassOptions { seed: mix(&[options.seed, epoch as u64, number as u64]), ..options },
                 is_first: epoch == 0 && number == 0,
                 lr,
             };
-            step.take(state, &minibatch, &mut stats);
+            step.take(&mut state.trainer, &minibatch, &mut stats)?;
             if stats.diverged {
-                return stats;
+                return Ok(stats);
             }
         }
     }
-    stats
+    Ok(stats)
 }
 
 /// The replies of a batch that have an advantage, except those that `algorithm.overlong.filter` leaves out.
-fn train_samples<'a>(
+fn trained_replies<'a>(
     batch: &'a Batch,
     prompts: &'a [Vec<u32>],
     known: &'a OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
-) -> Vec<TrainSample<'a>> {
+) -> Vec<TrainedReply<'a>> {
     let groups = batch.groups.iter().enumerate();
     let rollouts = groups.flat_map(|(group, g)| g.replies.iter().map(move |rollout| (group, rollout)));
     let log_probs = known.old_log_probs.iter().zip(&known.ref_log_probs);
+    let is_corrected = config.algorithm.correction.mode != CorrectionMode::None;
     let all = rollouts.zip(sequences(batch, prompts)).zip(log_probs).zip(advantages.iter().flatten());
     all.filter_map(|((((group, rollout), sequence), (old_log_probs, ref_log_probs)), advantage)| {
         let is_overlong = config.algorithm.overlong.filter && rollout.finish == Finish::Length;
         let advantage = advantage.filter(|_| !is_overlong)?;
-        Some(TrainSample { group, rollout, sequence, advantage, old_log_probs, ref_log_probs })
+        let sampler_log_probs = if is_corrected { &rollout.drawn_log_probs[..] } else { &[] };
+        let sample = TrainSample { sequence, advantage, old_log_probs, ref_log_probs, sampler_log_probs };
+        Some(TrainedReply { group, rollout, sample })
     })
     .collect()
 }
@@ -214,7 +211,7 @@ fn train_samples<'a>(
 /// The settings of one optimizer step of an update.
 struct OptimizerStep<'a> {
     config: &'a Config,
-    options: BackwardOptions,
+    options: PassOptions,
     /// Whether this is the first optimizer step on the batch, before which the weights are still those of the old
     /// policy.
     is_first: bool,
@@ -222,107 +219,86 @@ struct OptimizerStep<'a> {
 }
 
 impl OptimizerStep<'_> {
-    fn take(&self, state: &mut TrainState, samples: &[&TrainSample], stats: &mut UpdateStats) {
+    fn take(
+        &self,
+        trainer: &mut impl Trainer,
+        replies: &[&TrainedReply],
+        stats: &mut UpdateStats,
+    ) -> Result<(), TrainError> {
         let a = &self.config.algorithm;
-        let minibatch = self.minibatch(state, samples);
+        let objective = Objective { algorithm: a, minibatch: self.minibatch(trainer, replies)? };
         // Replies with advantage 0 count in the loss's divisor but have no gradient, unless KL or entropy is in the
         // loss.
         let kl_in_loss = a.kl.target == KlTarget::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
-        let has_gradient = |s: &&TrainSample| s.advantage != 0.0 || kl_in_loss || a.entropy_bonus > 0.0;
-        let (with, without): (Vec<&TrainSample>, Vec<&TrainSample>) = samples.iter().copied().partition(has_gradient);
-        let entropies = self.measure(state, &without, stats);
+        let has_gradient = |r: &&TrainedReply| r.sample.advantage != 0.0 || kl_in_loss || a.entropy_bonus > 0.0;
+        let (with, without): (Vec<&TrainedReply>, Vec<&TrainedReply>) = replies.iter().copied().partition(has_gradient);
+        let entropies = self.measure(trainer, &without, stats)?;
         stats.entropies.extend(entropies);
         // With dropout, the log-probs of the training pass are not those of the policy that sampled the replies.
-        let uses_dropout = state.model.layout().lora().is_some_and(|lora| lora.lora_dropout > 0.0);
+        let uses_dropout = trainer.has_dropout();
         if uses_dropout && self.is_first {
-            self.measure(state, &with, stats);
+            self.measure(trainer, &with, stats)?;
         }
         if with.is_empty() {
-            return;
+            return Ok(());
         }
-        let sequences: Vec<Sequence> = with.iter().map(|s| s.sequence).collect();
-        let measures_gap = self.is_first && !uses_dropout;
+        let samples: Vec<TrainSample> = with.iter().map(|r| r.sample).collect();
+        let pass = trainer.forward_backward(&samples, objective, self.options)?;
+        let norm = trainer.optimizer_step(&self.config.optimizer, self.lr)?;
         // The loss is summed within the step first, so that its rounding does not depend on the steps before it.
         let loss_before = std::mem::take(&mut stats.loss);
-        let gradients = gradient(&state.model.decoder, &sequences, self.options, |range, known| {
-            self.loss_gradients(&with[range], known, &minibatch, measures_gap, stats)
-        });
-        let norm = self.config.optimizer.adamw().step(&mut state.model.decoder, &mut state.moments, gradients, self.lr);
+        let completions = pass.known.by_completion(samples.iter().map(|sample| sample.sequence));
+        for ((reply, completion), terms) in with.iter().zip(completions).zip(&pass.losses) {
+            if self.is_first && !uses_dropout {
+                stats.gap.add(completion.log_probs, &reply.rollout.log_probs);
+            }
+            stats.add(terms, &completion, a.correction.mode != CorrectionMode::None);
+        }
         stats.loss += loss_before;
         stats.diverged = !norm.is_finite();
         stats.steps += 1;
         stats.grad_norm += norm;
+        Ok(())
     }
 
     /// The totals by which the losses of this optimizer step are divided.
-    fn minibatch(&self, state: &TrainState, samples: &[&TrainSample]) -> Minibatch {
+    fn minibatch(&self, trainer: &impl Trainer, replies: &[&TrainedReply]) -> Result<Minibatch, TrainError> {
         let top = self.config.algorithm.top_entropy;
-        let sequences: Vec<Sequence> = samples.iter().map(|s| s.sequence).collect();
-        let entropy_floor = if top < 1.0 {
-            entropy_floor(&log_probs(&state.model.decoder, &sequences, self.options).entropies, top)
-        } else {
-            None
-        };
-        Minibatch {
-            replies: samples.len(),
+        let sequences: Vec<Sequence> = replies.iter().map(|r| r.sample.sequence).collect();
+        let entropy_floor =
+            if top < 1.0 { entropy_floor(&trainer.log_probs(&sequences, self.options)?.entropies, top) } else { None };
+        Ok(Minibatch {
+            replies: replies.len(),
             tokens: sequences.iter().map(|s| s.completion.len()).sum(),
             max_tokens: self.config.sampling.max_tokens,
             entropy_floor,
-        }
-    }
-
-    /// Computes the losses of a micro-batch's replies, adds them to `stats`, and returns their gradients with respect
-    /// to log-probs and entropies.
-    fn loss_gradients(
-        &self,
-        samples: &[&TrainSample],
-        known: &CompletionLogProbs,
-        minibatch: &Minibatch,
-        measures_gap: bool,
-        stats: &mut UpdateStats,
-    ) -> LossGradients {
-        let a = &self.config.algorithm;
-        let is_corrected = a.correction.mode != CorrectionMode::None;
-        let mut grads = LossGradients::default();
-        for (sample, tokens) in samples.iter().zip(token_ranges(samples.iter().map(|s| s.old_log_probs.len()))) {
-            let reply = ReplyInputs {
-                log_probs: &known.log_probs[tokens.clone()],
-                old_log_probs: sample.old_log_probs,
-                ref_log_probs: sample.ref_log_probs,
-                sampler_log_probs: if is_corrected { &sample.rollout.drawn_log_probs } else { &[] },
-                entropies: &known.entropies[tokens],
-                advantage: sample.advantage,
-            };
-            if measures_gap {
-                stats.gap.add(reply.log_probs, &sample.rollout.log_probs);
-            }
-            let terms = policy_loss(&reply, a, minibatch);
-            stats.add(&terms, reply.entropies, is_corrected);
-            grads.log_probs.extend(terms.grad_log_probs);
-            grads.entropies.extend(terms.grad_entropies);
-        }
-        grads
+        })
     }
 
     /// Entropies, in nats, of the next-token distributions in a sample of the replies (one in
     /// `MEASURED_WITHOUT_GRADIENT`), by a forward pass. In the first optimizer step, also adds the differences between
     /// the sampler's and the trainer's log-probs to `stats`.
-    fn measure(&self, state: &TrainState, replies: &[&TrainSample], stats: &mut UpdateStats) -> Vec<f32> {
-        let some: Vec<&TrainSample> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
-        let sequences: Vec<Sequence> = some.iter().map(|s| s.sequence).collect();
-        let known = log_probs(&state.model.decoder, &sequences, self.options);
+    fn measure(
+        &self,
+        trainer: &impl Trainer,
+        replies: &[&TrainedReply],
+        stats: &mut UpdateStats,
+    ) -> Result<Vec<f32>, TrainError> {
+        let some: Vec<&TrainedReply> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
+        let sequences: Vec<Sequence> = some.iter().map(|r| r.sample.sequence).collect();
+        let known = trainer.log_probs(&sequences, self.options)?;
         if self.is_first {
-            let sampler: Vec<f32> = some.iter().flat_map(|s| &s.rollout.log_probs).copied().collect();
+            let sampler: Vec<f32> = some.iter().flat_map(|r| &r.rollout.log_probs).copied().collect();
             stats.gap.add(&known.log_probs, &sampler);
         }
-        known.entropies
+        Ok(known.entropies)
     }
 }
 
-/// The backward options for the next training step, whose index (from 0) is `state.counters.step`.
-fn options(state: &TrainState, config: &Config) -> BackwardOptions {
+/// The options for the next training step, whose index (from 0) is `state.counters.step`.
+fn options<T>(state: &TrainState<T>, config: &Config) -> PassOptions {
     let counters = &state.counters;
-    BackwardOptions::new(config, config.sampling.temperature, counters.tokens_per_micro_batch, counters.step)
+    PassOptions::new(config, config.sampling.temperature, counters.tokens_per_micro_batch, counters.step)
 }
 
 /// Every reply of a batch with the token ids of its prompt, in order.
@@ -333,17 +309,7 @@ fn sequences<'a>(batch: &'a Batch, prompts: &'a [Vec<u32>]) -> impl Iterator<Ite
     })
 }
 
-/// Splits the concatenated values of all tokens by reply.
-fn by_reply(values: &[f32], sequences: &[Sequence]) -> Vec<Vec<f32>> {
-    let ranges = token_ranges(sequences.iter().map(|s| s.completion.len()));
-    ranges.map(|range| values[range].to_vec()).collect()
-}
-
-/// The index range of each of several slices in their concatenation, given the lengths of the slices.
-fn token_ranges(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Range<usize>> {
-    lengths.scan(0, |end, length| {
-        let start = *end;
-        *end += length;
-        Some(start..*end)
-    })
+/// The log-probs of each reply.
+fn by_reply(known: &CompletionLogProbs, sequences: &[Sequence]) -> Vec<Vec<f32>> {
+    known.by_completion(sequences.iter().copied()).map(|completion| completion.log_probs.to_vec()).collect()
 }

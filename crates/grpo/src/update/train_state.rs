@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use rlar_policy::chat::local_seconds;
-use rlar_policy::{ComputeDevice, File, Moments, Policy};
 use rlar_run::{Checkpoint, Checkpoints, Files};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{Combine, Config};
+use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::trainer::Checkpointed;
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::Batch;
-use crate::update::trainable::Trainable;
 
 /// The format of checkpoints that this program writes. It reads formats from [`OLDEST_FORMAT`] on.
 pub const FORMAT: u32 = 4;
@@ -22,13 +22,11 @@ pub const FORMAT: u32 = 4;
 /// came from another random stream.
 pub const OLDEST_FORMAT: u32 = 3;
 
-/// The state of training between two steps: model, optimizer moments and counters.
+/// The state of training between two steps: model and optimizer, which the trainer holds, and counters.
 #[derive(Debug)]
-pub struct TrainState<M = Policy> {
-    /// The model that is trained: a policy or a reward model.
-    pub model: M,
-    /// The first and second moments of AdamW.
-    pub moments: Moments,
+pub struct TrainState<T = LocalTrainer> {
+    /// The model with its optimizer.
+    pub trainer: T,
     /// Step counts, times and other small values.
     pub counters: Counters,
 }
@@ -148,43 +146,39 @@ impl ProcessClock {
     }
 }
 
-impl<M: Trainable> TrainState<M> {
-    /// The state of a model before its first step, with zero moments and new counters.
-    pub fn fresh(model: M) -> Result<Self, TrainError> {
-        let moments = Moments::zeros(model.decoder()?);
-        Ok(Self { model, moments, counters: Counters::now() })
-    }
-
-    /// Writes a checkpoint, which is also a Hugging Face model folder. `method_files` gives further files of the
-    /// training method.
+impl<T: Checkpointed> TrainState<T> {
+    /// Writes a checkpoint. `method_files` gives further files of the training method.
     pub fn save(
         &self,
         checkpoints: &Checkpoints,
         method_files: &dyn Fn() -> Result<Files, TrainError>,
     ) -> Result<Checkpoint, TrainError> {
-        let named = |files: Vec<File>| files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-        let model = || Ok(named(self.model.files()?));
-        let first_moments = || Ok(named(vec![self.moments.first_file()?]));
-        let second_moments = || Ok(named(vec![self.moments.second_file()?]));
+        let trainer = self.trainer.save();
         let counters = || {
-            let optimizer_steps = self.moments.steps;
+            let optimizer_steps = self.trainer.optimizer_steps();
             let version = env!("CARGO_PKG_VERSION").into();
             let counters = Counters { optimizer_steps, format: FORMAT, version, ..self.counters.clone() };
             Ok(vec![("state.json".to_owned(), serde_json::to_vec_pretty(&counters)?)])
         };
-        checkpoints.save(self.number(), &[&model, &first_moments, &second_moments, &counters, method_files])
+        let mut parts: Vec<&dyn Fn() -> Result<Files, TrainError>> = trainer.iter().map(|part| &**part).collect();
+        parts.push(&counters);
+        parts.push(method_files);
+        checkpoints.save(self.number(), &parts)
     }
 
     /// Loads a checkpoint; the state is the saved one bit for bit.
     pub fn load(checkpoint: &Checkpoint, counters: Counters, config: &Config) -> Result<Self, TrainError> {
-        let device = ComputeDevice::with_precision(&config.device, config.precision)?;
-        let model = M::load(&checkpoint.path, &device, &config.model)?;
-        let moments = Moments::load(model.decoder()?, &checkpoint.path, counters.optimizer_steps)?;
-        Ok(Self { model, moments, counters })
+        let trainer = T::load(checkpoint, counters.optimizer_steps, config)?;
+        Ok(Self { trainer, counters })
     }
 }
 
-impl<M> TrainState<M> {
+impl<T> TrainState<T> {
+    /// The state before the first step, with new counters.
+    pub fn fresh(trainer: T) -> Self {
+        Self { trainer, counters: Counters::now() }
+    }
+
     /// The number of a checkpoint of this state: all steps done, supervised warm-up steps included.
     pub fn number(&self) -> u64 {
         self.counters.warmup + self.counters.step

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use rlar_grpo::Config;
 use rlar_grpo::algorithm::advantage::advantages;
+use rlar_grpo::engine::local::micro_batches::{LossGradients, add_gradient};
+use rlar_grpo::engine::local::trainer::LocalTrainer;
+use rlar_grpo::engine::trainer::PassOptions;
 use rlar_grpo::rollouts::batch::Batch;
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
-use rlar_grpo::update::micro_batches::{BackwardOptions, LossGradients, gradient};
 use rlar_grpo::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use rlar_grpo::update::train_state::{Counters, TrainState};
-use rlar_policy::{ComputeDevice, Finish, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
+use rlar_policy::{ComputeDevice, Finish, Gradients, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
 use rlar_rewards::{Failure, Outcome, Scores, ToolScore};
 use serde_json::json;
 
@@ -34,9 +36,10 @@ fn weights(tokens_per_micro_batch: usize, saved: SavedActivations) -> BTreeMap<S
     let owned = sequences();
     let sequences: Vec<Sequence> = owned.iter().map(|(p, c)| Sequence { prompt: p, completion: c }).collect();
     let first: Vec<usize> = owned.iter().scan(0, |at, (_, c)| Some(std::mem::replace(at, *at + c.len()))).collect();
-    let options = BackwardOptions { temperature: 1.0, tokens_per_micro_batch, saved, seed: 0 };
+    let options = PassOptions { temperature: 1.0, tokens_per_micro_batch, saved, seed: 0 };
     let policy = policy();
-    let gradients = gradient(&policy.decoder, &sequences, options, |range, known| {
+    let mut gradients = Gradients::default();
+    add_gradient(&mut gradients, &policy.decoder, &sequences, options, |range, known| {
         let grad = |i: usize| ((first[range.start] + i) % 7) as f32 - 3.0;
         let grads: Vec<f32> = (0..known.log_probs.len()).map(grad).collect();
         LossGradients { entropies: grads.iter().map(|g| g * 0.1).collect(), log_probs: grads }
@@ -83,14 +86,14 @@ fn updated(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> 
         "version": 1, "model": { "path": "m" }, "data": { "train": "t" }, "algorithm": settings,
     }))
     .unwrap();
-    let mut state = TrainState::fresh(policy()).unwrap();
+    let mut state = TrainState::fresh(LocalTrainer::new(policy()).unwrap());
     state.counters = Counters { tokens_per_micro_batch: 4096, ..state.counters };
     let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
     let batch = Batch { groups, cursor: 2, ..Batch::default() };
-    let log_probs = OldAndRefLogProbs::new(&state, None, &batch, &prompts(), &config);
+    let log_probs = OldAndRefLogProbs::new(&state, &batch, &prompts(), &config).unwrap();
     let advantages = advantages(&scores_with_kl(&batch, &log_probs, &config), &config.algorithm);
-    policy_update(&mut state, &batch, &prompts(), &log_probs, &advantages, &config, 1e-2);
-    state.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
+    policy_update(&mut state, &batch, &prompts(), &log_probs, &advantages, &config, 1e-2).unwrap();
+    state.trainer.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
 }
 
 fn prompts() -> Vec<Vec<u32>> {

@@ -1,12 +1,12 @@
-//! The reference model of the KL penalty, and when it is replaced by the current policy.
+//! The reference model of the KL penalty.
 
 use rlar_policy::{ComputeDevice, Decoder, Policy};
 use rlar_run::{Checkpoint, Files, RunFolder};
 
 use crate::TrainError;
 use crate::config::{Config, KlEstimator};
+use crate::engine::local::trainable::Trainable;
 use crate::update::train_state::TrainState;
-use crate::update::trainable::Trainable;
 
 /// The reference model, from which the KL penalty keeps the policy close.
 #[derive(Clone, Debug)]
@@ -33,8 +33,8 @@ impl Reference {
         if kl.estimator == KlEstimator::None {
             return Ok(Self::None);
         }
-        if state.model.layout().lora().is_some() && kl.reanchor_every == 0 {
-            return Ok(Self::Base(state.model.decoder.without_adapter()));
+        if state.trainer.model.layout().lora().is_some() && kl.reanchor_every == 0 {
+            return Ok(Self::Base(state.trainer.model.decoder.without_adapter()));
         }
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         Ok(match checkpoint {
@@ -42,22 +42,13 @@ impl Reference {
                 let path = checkpoint.path.join("reference");
                 Self::Anchored(<Policy as Trainable>::load(&path, &device, &config.model)?)
             }
-            _ if state.counters.step == 0 => Self::Start(state.model.clone()),
+            _ if state.counters.step == 0 => Self::Start(state.trainer.model.clone()),
             _ if !run.has("start") => {
                 let message = "the run's reference model is missing; start a new run".to_owned();
                 return Err(TrainError::Checkpoint { path: run.path().join("start"), message });
             }
             _ => Self::Start(<Policy as Trainable>::load(&run.path().join("start"), &device, &config.model)?),
         })
-    }
-
-    /// Replaces the reference model by the policy after step `step` if `step` is a multiple of `every`; never if
-    /// `every` is 0.
-    pub fn reanchor(&mut self, state: &mut TrainState, step: u64, every: u64) {
-        if every > 0 && step.is_multiple_of(every) && !matches!(self, Self::None) {
-            state.counters.reference = step;
-            *self = Self::Anchored(state.model.clone());
-        }
     }
 
     /// The decoder that computes reference log-probs; `None` without a KL penalty.

@@ -1,0 +1,8 @@
+//! The engine in this process: models on burn, trained in micro-batches by AdamW.
+
+pub mod sampler;
+pub mod trainer;
+pub mod trainable;
+pub mod micro_batches;
+pub mod reference;
+pub(crate) mod memory_plan;

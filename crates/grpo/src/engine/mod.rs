@@ -1,0 +1,9 @@
+//! The engine, behind two traits: the [`Sampler`](sampler::Sampler) samples replies, the [`Trainer`](trainer::Trainer)
+//! holds the policy and changes it. The GRPO loop knows only these traits. It draws prompts, scores replies, computes
+//! advantages and keeps journal and counters; the engine keeps weights, gradients and optimizer.
+//!
+//! [`local`] is the engine in this process: models on burn.
+
+pub mod sampler;
+pub mod trainer;
+pub mod local;
