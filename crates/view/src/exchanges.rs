@@ -18,6 +18,8 @@ const AGENTS: &str = "agents.jsonl";
 const MAX_CHARS: usize = 50_000;
 /// Number of characters of a text in a row.
 const IN_ROW: usize = 2000;
+/// Largest number of a reply's exchanges with judges.
+const MAX_JUDGED: usize = 20;
 /// Largest number of roles that are counted, and of problems.
 const MAX_NAMES: usize = 200;
 
@@ -149,6 +151,42 @@ pub fn exchange(run: &Path, wanted: usize) -> Result<ExchangeDetail, NoAnswer> {
         messages: messages.map(message).collect(),
         reply: reply.map(|reply| ShownText::new(&text(reply, "text"), MAX_CHARS)),
         calls: reply.and_then(|reply| reply.get("calls")).cloned().unwrap_or_default(),
+    })
+}
+
+/// The exchanges in which judges scored a reply: those of one of these tools whose messages show the reply and its prompt.
+/// Where only a part of the reply is scored, those that show a part of it.
+pub fn judged(run: &Path, tools: &[String], prompt: &str, reply: &str) -> Result<Vec<ExchangeRow>, NoAnswer> {
+    let (mut of_whole, mut of_part) = (Vec::new(), Vec::new());
+    read(run, |line, read| {
+        let Ok(value) = read else { return };
+        if text(&value, "role") != "judge" || !tools.contains(&text(&value, "task")) {
+            return;
+        }
+        let messages = value.get("messages").and_then(Value::as_array).into_iter().flatten();
+        for content in messages.map(|message| text(message, "content")).filter(|content| content.contains(prompt)) {
+            let mut shown = shown_replies(&content);
+            let found = if shown.clone().any(|shown| shown == reply) {
+                &mut of_whole
+            } else if shown.any(|shown| !shown.trim().is_empty() && reply.contains(shown)) {
+                &mut of_part
+            } else {
+                continue;
+            };
+            if found.len() < MAX_JUDGED {
+                found.push(row(line, &value));
+            }
+        }
+    })?;
+    Ok(if of_whole.is_empty() { of_part } else { of_whole })
+}
+
+/// The texts that a judge's message shows between the marks `<reply-CODE>` and `</reply-CODE>`; where it compares a reply
+/// with the reference, `<reply-a-CODE>` and `<reply-b-CODE>`.
+fn shown_replies(message: &str) -> impl Iterator<Item = &str> + Clone {
+    message.match_indices("<reply-").filter_map(|(begin, _)| {
+        let (mark, rest) = message[begin + 1..].split_once(">\n")?;
+        Some(rest.split_once(&format!("\n</{mark}>"))?.0)
     })
 }
 

@@ -5,7 +5,7 @@
 //!
 //! 1. `catalogue` finds the runs, `summary` says in a few words what each is, and `growth` notices that one grows.
 //! 2. The readers of a run's files, each of which bears with a run that is being written: `metric_table` with
-//!    `downsample`, `rollouts` with `verdict`, `library`, `assignments`, `exchanges`, `evaluations`, `config_values`,
+//!    `downsample`, `rollouts` with `verdict`, `reply_search`, `prompt_history` and `token_texts`, `library`, `assignments`, `exchanges`, `evaluations`, `config_values`,
 //!    `hints`. They share `json_lines`, `bounded_file`, `shown_text` and `redact`.
 //! 3. `routes` answers requests with what the readers give, as JSON, through `answer`; `guard` lets in the programs of
 //!    this machine and the page itself; `assets` holds the page.
@@ -26,13 +26,16 @@ mod hints;
 mod json_lines;
 mod library;
 mod metric_table;
+mod prompt_history;
 mod redact;
+mod reply_search;
 mod rollouts;
 mod routes;
 mod server;
 mod shown_text;
 mod summary;
 mod table_cache;
+mod token_texts;
 mod verdict;
 
 pub use server::{ViewError, ViewOptions, ViewServer};

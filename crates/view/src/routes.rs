@@ -16,12 +16,15 @@ use crate::assignments::assignments;
 use crate::config_values::{ConfigValue, config_values};
 use crate::downsample::{SampledMetrics, downsample};
 use crate::evaluations::evaluations;
-use crate::exchanges::{exchange, exchanges};
+use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
-use crate::library::library;
+use crate::library::{is_judge, library};
 use crate::metric_table::StepMark;
-use crate::rollouts::{GroupSummary, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps};
+use crate::reply_search::search_replies;
+use crate::rollouts::{
+    GroupSummary, NumberBounds, ReplyDetail, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps,
+};
 use crate::server::ViewState;
 use crate::summary::{RunSummary, summary};
 use crate::{assets, guard};
@@ -50,6 +53,9 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/api/group", get(step_group))
         .route("/api/replies", get(step_replies))
         .route("/api/reply", get(step_reply))
+        .route("/api/judged", get(reply_judged))
+        .route("/api/search", get(run_search))
+        .route("/api/prompt", get(prompt_history))
         .route("/api/library", get(run_library))
         .route("/api/assignments", get(run_assignments))
         .route("/api/exchanges", get(run_exchanges))
@@ -84,12 +90,35 @@ struct Question {
     search: String,
     tool: String,
     outcome: String,
+    domain: String,
+    example: String,
+    advantage: String,
+    least_advantage: Option<f64>,
+    most_advantage: Option<f64>,
+    least_score: Option<f64>,
+    most_score: Option<f64>,
+    /// The newest step that is searched.
+    up_to: Option<u64>,
     sort: String,
 }
 
 impl Question {
     fn rows(&self) -> usize {
         self.limit.unwrap_or(ROWS).min(MAX_ROWS)
+    }
+
+    fn filter(&self) -> ReplyFilter {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        ReplyFilter {
+            tool: given(&self.tool),
+            outcome: given(&self.outcome),
+            score: NumberBounds { least: self.least_score, most: self.most_score },
+            domain: given(&self.domain),
+            advantage: given(&self.advantage),
+            advantages: NumberBounds { least: self.least_advantage, most: self.most_advantage },
+            search: given(&self.search),
+            sort: given(&self.sort),
+        }
     }
 }
 
@@ -128,6 +157,22 @@ struct StepsAnswer {
 #[derive(Serialize)]
 struct GroupsAnswer {
     groups: Vec<GroupSummary>,
+}
+
+#[derive(Serialize)]
+struct ReplyAnswer {
+    #[serde(flatten)]
+    detail: ReplyDetail,
+    /// The text that each token adds; empty if the run has no tokenizer that can be read.
+    token_texts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JudgedAnswer {
+    /// The judges among the tools of the reply.
+    judges: Vec<String>,
+    /// What they were asked about it.
+    exchanges: Vec<ExchangeRow>,
 }
 
 #[derive(Serialize)]
@@ -214,19 +259,37 @@ async fn step_group(State(state): Shared, question: Asked<Question>) -> Response
 }
 
 async fn step_reply(State(state): Shared, question: Asked<Question>) -> Response {
-    about(state, question, |_, run, asked| reply(run, asked.step, asked.row)).await
+    about(state, question, |state, run, asked| {
+        let detail = reply(run, asked.step, asked.row)?;
+        Ok(ReplyAnswer { token_texts: state.tokens.of(run, &detail.token_ids), detail })
+    })
+    .await
 }
 
 async fn step_replies(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| replies(run, asked.step, &asked.filter(), asked.rows())).await
+}
+
+async fn run_search(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| search_replies(run, &asked.filter(), asked.up_to, asked.rows())).await
+}
+
+async fn prompt_history(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        state.prompts.history(&asked.run, run, &asked.example, asked.up_to, asked.rows())
+    })
+    .await
+}
+
+async fn reply_judged(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, asked| {
-        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let filter = ReplyFilter {
-            tool: given(&asked.tool),
-            outcome: given(&asked.outcome),
-            search: given(&asked.search),
-            sort: given(&asked.sort),
-        };
-        replies(run, asked.step, &filter, asked.rows())
+        let detail = reply(run, asked.step, asked.row)?;
+        let verdicts = || detail.group.replies.iter().filter_map(|reply| reply.verdicts.as_ref()).flatten();
+        let judges: Vec<String> =
+            verdicts().map(|verdict| verdict.tool.clone()).filter(|tool| is_judge(run, tool)).collect();
+        let text = detail.group.replies.first().map_or("", |reply| &reply.completion.text);
+        let found = if judges.is_empty() { vec![] } else { judged(run, &judges, &detail.group.prompt.text, text)? };
+        Ok(JudgedAnswer { judges, exchanges: found })
     })
     .await
 }

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 
 use crate::catalogue::RunCatalogue;
 use crate::growth::{GrowthChannel, RunTraces};
+use crate::prompt_history::PromptIndexes;
 use crate::routes;
 use crate::table_cache::TableCache;
+use crate::token_texts::TokenTexts;
 
 /// How many ports after the wanted one are tried.
 const PORTS: u16 = 50;
@@ -69,6 +71,10 @@ pub struct ViewState {
     pub catalogue: Arc<RunCatalogue>,
     /// Their metrics.
     pub tables: TableCache,
+    /// Which steps have which prompts.
+    pub prompts: PromptIndexes,
+    /// The texts of tokens.
+    pub tokens: TokenTexts,
     /// The news for open pages.
     pub growth: GrowthChannel,
     /// Turns true when the server stops.
@@ -106,6 +112,8 @@ impl ViewServer {
         let state = ViewState {
             catalogue: Arc::clone(&catalogue),
             tables: TableCache::default(),
+            prompts: PromptIndexes::default(),
+            tokens: TokenTexts::default(),
             growth,
             stopped: stopped.clone(),
         };

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod finding;
 mod fixture;
 mod growing;
 mod hostile;
