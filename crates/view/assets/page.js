@@ -27,14 +27,17 @@ const main = document.getElementById("main");
 let runs = [];
 let shown = {};
 let turn = 0;
+// The runs of the last view before a search.
+let before = [];
 // Whether someone asked for the search with its key, and will type.
 let isSearching = false;
 
-/** The chosen runs that exist; if none is chosen, the one that changed last. */
+/** The chosen runs that exist; if none is chosen, the one that changed last. A search over all runs chooses none. */
 function chosen() {
   const names = runs.map((run) => run.name);
-  const wanted = current().runs;
+  const { view, runs: wanted } = current();
   if (wanted.length > 0) return wanted;
+  if (view === "search" && before.some((name) => names.includes(name))) return before;
   const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0)).find((run) => run.problem === null);
   return newest === undefined ? names.slice(0, 1) : [newest.name];
 }
@@ -44,6 +47,7 @@ async function show(movesFocus) {
   const { view, parameters } = current();
   const { title, show: render } = VIEWS[view] ?? VIEWS.overview;
   const selected = chosen();
+  if (view !== "search") before = selected;
   document.title = `${title} · ${selected.join(", ")} · rlar`;
   navigation(view in VIEWS ? view : "overview", selected);
   const place = element("div", {}, element("h1", {}, title));
@@ -73,7 +77,7 @@ function navigation(view, selected) {
       {},
       element(
         "a",
-        { href: address(name, name === "search" ? current().runs : selected), "aria-current": name === view ? "page" : null },
+        { href: address(name, name === "search" ? [] : selected), "aria-current": name === view ? "page" : null },
         title,
       ),
     );
@@ -176,7 +180,7 @@ addEventListener("keydown", (event) => {
   if (view === undefined) return;
   event.preventDefault();
   isSearching = view === "search";
-  const to = address(view, isSearching ? current().runs : chosen());
+  const to = address(view, isSearching ? [] : chosen());
   if (location.hash === to) showing = show(true);
   else location.hash = to;
 });

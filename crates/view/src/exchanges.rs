@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::answer::NoAnswer;
+use crate::config_values::read_config;
 use crate::json_lines::{FileProblem, LinePosition, read_json_lines};
 use crate::redact::{redact_text, redact_value};
 use crate::shown_text::{ShownText, clipped};
@@ -30,6 +31,8 @@ pub struct ExchangePage {
     pub total: usize,
     /// Sums by role.
     pub roles: Vec<RoleUsage>,
+    /// What the tokens cost by the prices in the config, in their currency; `None` if the config has no prices.
+    pub cost: Option<f64>,
     /// The page.
     pub rows: Vec<ExchangeRow>,
     /// What could not be read.
@@ -126,7 +129,18 @@ pub fn exchanges(run: &Path, offset: usize, limit: usize) -> Result<ExchangePage
     })?;
     page.rows = newest.into_iter().rev().skip(offset).collect();
     page.roles = roles.into_values().collect();
+    page.cost = cost(run, &page.roles);
     Ok(page)
+}
+
+/// What the tokens of some roles cost by the prices in a run's config; `None` without prices.
+fn cost(run: &Path, roles: &[RoleUsage]) -> Option<f64> {
+    let config = read_config(run).ok()?;
+    // Prices are for a million tokens.
+    let price = |key: &str| config.pointer(&format!("/rewards/llm/{key}")).and_then(Value::as_f64).unwrap_or(0.0) / 1e6;
+    let (prompt, completion) = (price("prompt_price"), price("completion_price"));
+    let sum = |role: &RoleUsage| prompt * role.prompt_tokens as f64 + completion * role.completion_tokens as f64;
+    (prompt > 0.0 || completion > 0.0).then(|| roles.iter().map(sum).sum())
 }
 
 /// The exchange on a line of `agents.jsonl`.

@@ -20,24 +20,27 @@ use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
 use crate::library::{is_judge, library};
-use crate::metric_table::StepMark;
+use crate::metric_table::{MetricTable, StepMark};
+use crate::prompt_means::prompt_means;
 use crate::reply_search::search_replies;
 use crate::rollouts::{
     GroupSummary, NumberBounds, ReplyDetail, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps,
 };
+use crate::score_distributions::score_distributions;
 use crate::server::ViewState;
 use crate::summary::{RunSummary, summary};
-use crate::{assets, guard};
+use crate::tool_service::{ToolService, tool_services};
+use crate::{assets, eval_routes, guard};
 
 /// Number of points of a column if a request does not say it, and the largest.
 const POINTS: usize = 600;
 const MAX_POINTS: usize = 5000;
 /// Number of rows of a page if a request does not say it, and the largest.
-const ROWS: usize = 50;
-const MAX_ROWS: usize = 500;
+pub const ROWS: usize = 50;
+pub const MAX_ROWS: usize = 500;
 
-type Shared = State<Arc<ViewState>>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub type Shared = State<Arc<ViewState>>;
+pub type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// The routes with the guard that every request passes.
 pub fn router(state: Arc<ViewState>) -> Router {
@@ -57,10 +60,14 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/api/search", get(run_search))
         .route("/api/prompt", get(prompt_history))
         .route("/api/library", get(run_library))
+        .route("/api/service", get(run_service))
+        .route("/api/scores", get(run_scores))
         .route("/api/assignments", get(run_assignments))
         .route("/api/exchanges", get(run_exchanges))
         .route("/api/exchange", get(one_exchange))
         .route("/api/evaluations", get(run_evaluations))
+        .route("/api/prompt_means", get(run_prompt_means))
+        .merge(eval_routes::routes())
         .route("/api/growth", get(growth))
         .fallback(no_route)
         .layer(from_fn(guard::guard))
@@ -173,6 +180,13 @@ struct JudgedAnswer {
     judges: Vec<String>,
     /// What they were asked about it.
     exchanges: Vec<ExchangeRow>,
+}
+
+#[derive(Serialize)]
+struct ServiceAnswer {
+    first_step: Option<u64>,
+    last_step: Option<u64>,
+    tools: Vec<ToolService>,
 }
 
 #[derive(Serialize)]
@@ -298,6 +312,25 @@ async fn run_library(State(state): Shared, question: Asked<Question>) -> Respons
     about(state, question, |_, run, _| Ok(library(run))).await
 }
 
+async fn run_service(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        let answer = |table: &MetricTable| ServiceAnswer {
+            first_step: table.steps.first().copied(),
+            last_step: table.steps.last().copied(),
+            tools: tool_services(table),
+        };
+        state.tables.with(&asked.run, run, answer)
+    })
+    .await
+}
+
+async fn run_scores(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| {
+        score_distributions(run, asked.from.unwrap_or(0), asked.to.unwrap_or(u64::MAX))
+    })
+    .await
+}
+
 async fn run_assignments(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, asked| assignments(run, &asked.search, asked.offset, asked.rows())).await
 }
@@ -316,6 +349,10 @@ async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Res
         evaluations(run, during)
     })
     .await
+}
+
+async fn run_prompt_means(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| prompt_means(run)).await
 }
 
 async fn growth(State(state): Shared) -> Response {

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::benchmark_results::ItemTables;
 use crate::catalogue::RunCatalogue;
 use crate::growth::{GrowthChannel, RunTraces};
 use crate::prompt_history::PromptIndexes;
@@ -75,6 +76,8 @@ pub struct ViewState {
     pub prompts: PromptIndexes,
     /// The texts of tokens.
     pub tokens: TokenTexts,
+    /// The items of benchmarks of rewards.
+    pub items: ItemTables,
     /// The news for open pages.
     pub growth: GrowthChannel,
     /// Turns true when the server stops.
@@ -114,6 +117,7 @@ impl ViewServer {
             tables: TableCache::default(),
             prompts: PromptIndexes::default(),
             tokens: TokenTexts::default(),
+            items: ItemTables::default(),
             growth,
             stopped: stopped.clone(),
         };

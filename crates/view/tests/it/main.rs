@@ -9,6 +9,8 @@ mod hostile;
 mod page;
 mod reading;
 mod refusals;
+mod results;
+mod tools;
 
 use std::path::Path;
 use std::time::Duration;
