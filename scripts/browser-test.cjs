@@ -401,17 +401,18 @@ async function measureBig() {
       { name: "reply", view: "rollouts", more: { step, group: 0, row: 0 }, wanted: ".verdicts" },
       { name: "the same prompt over time", view: "rollouts", more: { example: "example-7" }, wanted: "table" },
       { name: "rewards", view: "rewards", wanted: "table" },
+      { name: "compare with itself", view: "compare", runs: ["big", "big"], wanted: "table" },
       { name: "evaluations", view: "evaluations", wanted: "h2" },
       { name: "search", view: "search", more: { search: "the answer of step 9990 is" }, wanted: "table", isSearch: true },
       { name: "search without a find", view: "search", more: { search: "nothing has this" }, wanted: "h2", isSearch: true },
     ];
-    for (const { name, view, more, wanted, isSearch } of pages) {
-      const first = await open(view, ["big"], more, wanted);
+    for (const { name, view, runs = ["big"], more, wanted, isSearch } of pages) {
+      const first = await open(view, runs, more, wanted);
       // The same page again, from another one; only its first opening makes an index.
       const again = [];
       for (let i = 0; i < 3; i += 1) {
-        await page.goto("about:blank");
-        again.push(await open(view, ["big"], more, wanted));
+        await open("search", ["big"]);
+        again.push(await open(view, runs, more, wanted));
       }
       const best = Math.min(...again);
       console.log(`${name}: ${Math.round(first)} ms at first, then ${again.map(Math.round).join(", ")} ms`);
@@ -419,7 +420,8 @@ async function measureBig() {
         const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
         console.log(`first paint after ${Math.round(paint)} ms`);
         if (paint >= FIRST) wrong.push(`the first paint took ${paint} ms`);
-      } else if (!isSearch && best > PANEL) wrong.push(`${name} took ${Math.round(best)} ms`);
+      }
+      if (!isSearch && best > PANEL) wrong.push(`${name} took ${Math.round(best)} ms`);
     }
     const [, kibibytes] = fs.readFileSync(`/proc/${server.pid}/status`, "utf8").match(/VmHWM:\s+(\d+) kB/);
     console.log(`the server took at most ${Math.round(kibibytes / 1024)} MiB`);
