@@ -217,6 +217,7 @@ export async function benchmarkView(runs, parameters) {
           view.routes,
         ),
   );
+  for (const made of view.tables) section.append(routingTable(made));
   if (tool === null) return section;
   if (index !== null) {
     section.append(benchmarkItem(tool, await ask("item", { result: name, tool, index })));
@@ -263,6 +264,17 @@ export async function benchmarkView(runs, parameters) {
     pages(offset, page.matching, (next) => to({ offset: next })),
   );
   return section;
+}
+
+/** A table of `rlar eval --route` or `--cross-fit`; its first row has the titles. */
+function routingTable({ title, note: remark, rows: [titles = [], ...rows] }) {
+  const columns = titles.map((name, i) => ({ title: name, number: i > 0, cell: (row) => row[i] ?? "" }));
+  return element(
+    "div",
+    {},
+    columns.length === 0 ? null : table(title, columns, rows),
+    remark === "" ? null : element("p", { class: "muted" }, remark),
+  );
 }
 
 function benchmarkItem(tool, item) {

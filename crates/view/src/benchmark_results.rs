@@ -18,6 +18,9 @@ use crate::json_lines::FileProblem;
 use crate::shown_text::ShownText;
 
 const SUBSETS: &str = "eval-set";
+const ROUTING: &str = "routing.json";
+/// Largest number of tables in it, of rows of a table, and of cells of a row.
+const MAX_CELLS: usize = 500;
 /// The subset whose score is not the mean of its items' results.
 const TIES: &str = "Ties";
 /// Largest file of scores that is read, in bytes.
@@ -36,6 +39,8 @@ pub struct BenchmarkView {
     pub tools: Vec<BenchmarkTool>,
     /// Ways to choose a tool for each item, over the items that all tools have.
     pub routes: Vec<RouteView>,
+    /// The tables of `--route` and `--cross-fit`, as `routing.json` has them; none without the file.
+    pub tables: Vec<RoutingTableView>,
     /// Files that could not be read.
     pub problems: Vec<FileProblem>,
 }
@@ -73,6 +78,17 @@ pub struct RouteView {
     pub scores: Vec<SubsetScore>,
     /// Mean of these.
     pub mean: Option<f64>,
+}
+
+/// A table about ways to choose among the tools, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoutingTableView {
+    /// Its title.
+    pub title: String,
+    /// What one must know of it; empty for nothing.
+    pub note: String,
+    /// The rows, the first of which has the titles of the columns.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// A page of a tool's items.
@@ -168,7 +184,27 @@ pub fn benchmark(folder: &Path, tables: &ItemTables) -> Result<BenchmarkView, No
         items.push(rows);
     }
     view.routes = routes(&items, &view);
+    match read_json(&folder.join(ROUTING)) {
+        Ok(tables) => view.tables = routing_tables(&tables.unwrap_or_default()),
+        Err(error) => {
+            let message = error.message().to_owned();
+            view.problems.push(FileProblem { file: ROUTING.to_owned(), line: None, message });
+        }
+    }
     Ok(view)
+}
+
+fn routing_tables(tables: &Value) -> Vec<RoutingTableView> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let at = |table: &Value, key: &str| table.get(key).map(text).unwrap_or_default();
+    let cells = |row: &Value| list(Some(row)).iter().take(MAX_CELLS).map(text).collect();
+    let table = |table: &Value| RoutingTableView {
+        title: at(table, "title"),
+        note: at(table, "note"),
+        rows: list(table.get("rows")).iter().take(MAX_CELLS).map(cells).collect(),
+    };
+    list(Some(tables)).iter().take(MAX_CELLS).map(table).collect()
 }
 
 /// Which items are asked for.

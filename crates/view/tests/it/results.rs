@@ -188,6 +188,25 @@ fn a_benchmark_of_rewards_leads_from_subsets_to_items_to_texts() {
 }
 
 #[test]
+fn tables_of_routing_are_shown_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(&folder.path().join("one"));
+    let results = folder.path().join("rb2");
+    write_benchmark(&results);
+    let server = serve(folder.path());
+    let view = || found(&server, "benchmark", &[asked("result", "rb2")]);
+    assert_eq!(view()["tables"], json!([]));
+    let rows = json!([["", "overall"], ["route builtin", "61.5"]]);
+    let tables = json!([{ "title": "Choosing among tools", "note": null, "rows": rows }, 3]);
+    write(&results.join("routing.json"), tables.to_string());
+    let made = &view()["tables"];
+    assert_eq!(made[0], json!({ "title": "Choosing among tools", "note": "", "rows": rows }));
+    assert_eq!(made[1], json!({ "title": "", "note": "", "rows": [] }));
+    write(&results.join("routing.json"), "[{");
+    assert!(view()["problems"].to_string().contains("routing.json"));
+}
+
+#[test]
 fn prompts_of_training_have_their_means_over_the_last_steps() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("one");
