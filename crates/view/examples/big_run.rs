@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(run.join("rollouts"))?;
     fs::create_dir_all(run.join("library/last_number"))?;
     fs::write(run.join("config.yaml"), format!("version: 1\nseed: 0\ntrain:\n  method: grpo\n  steps: {steps}\n"))?;
-    let card = "name: last_number\nkind: builtin\nrole: correctness\nmeasures: Equality of numbers.\ntasks: [math]\nrange: [0, 1]\n";
+    let card = "name: last_number\nkind: builtin\nrole: correctness\nmeasures: Equality of numbers.\ntasks: [math]\n\
+                range: [0, 1]\n";
     fs::write(run.join("library/last_number/tool.yaml"), card)?;
     let assignment = |i| {
         let tools = json!([{ "tool": "last_number", "weight": 1.0 }]);

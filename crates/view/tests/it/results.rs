@@ -11,8 +11,8 @@ use crate::serve;
 
 /// Writes the results of a suite whose prompts `0`, `1` … have these scores; `None` stands for a missing reply.
 fn write_suite(folder: &Path, engine: &str, scores: &[Option<f64>]) {
-    let results = json!({ "suite": "sums", "engine": engine, "prompts": scores.len(), "samples": 1, "unanswered": 1, "unscored": 0,
-                          "figures": { "accuracy": { "value": 0.5, "interval": [0.25, 0.75] }, "score": { "value": null } },
+    let results = json!({ "suite": "sums", "engine": engine, "prompts": scores.len(), "samples": 1, "unanswered": 1,
+                          "unscored": 0, "figures": { "accuracy": { "value": 0.5, "interval": [0.25, 0.75] }, "score": { "value": null } },
                           "groups": { "easy": { "prompts": 3, "value": 0.5 } } });
     write(&folder.join("results.json"), results.to_string());
     let line = |(i, score): (usize, &Option<f64>)| {
@@ -119,8 +119,8 @@ fn write_benchmark(folder: &Path) {
     let said = |prompt: &str, text: &str| json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": text }]);
     let texts =
         |i: usize| json!([said(&format!("prompt {i}"), "right one"), said(&format!("prompt {i}"), "wrong one")]);
-    let shared =
-        json!({ "id": ["0", "1", "2", "3"], "subset": ["Math", "Math", "Focus", "Ties"], "num_correct": [1, 1, 1, 1] });
+    let shared = json!({ "id": ["0", "1", "2", "3"], "subset": ["Math", "Math", "Focus", "Ties"],
+                         "num_correct": [1, 1, 1, 1] });
     let mut model = shared.clone();
     model["text"] = (0..4).map(texts).collect();
     model["scores"] = json!([[2.0, 1.0], [[0.5], [0.75]], null, [3.0, 1.0]]);
