@@ -12,7 +12,8 @@ use crate::serve;
 /// Writes the results of a suite whose prompts `0`, `1` … have these scores; `None` stands for a missing reply.
 fn write_suite(folder: &Path, engine: &str, scores: &[Option<f64>]) {
     let results = json!({ "suite": "sums", "engine": engine, "prompts": scores.len(), "samples": 1, "unanswered": 1,
-                          "unscored": 0, "figures": { "accuracy": { "value": 0.5, "interval": [0.25, 0.75] }, "score": { "value": null } },
+                          "unscored": 0,
+                          "figures": { "accuracy": { "value": 0.5, "interval": [0.25, 0.75] }, "score": { "value": null } },
                           "groups": { "easy": { "prompts": 3, "value": 0.5 } } });
     write(&folder.join("results.json"), results.to_string());
     let line = |(i, score): (usize, &Option<f64>)| {
@@ -116,7 +117,8 @@ fn two_results_are_compared_prompt_by_prompt() {
 
 /// Writes the files of a reward model and of a judge on two subsets and Ties, as `reward-bench` does.
 fn write_benchmark(folder: &Path) {
-    let said = |prompt: &str, text: &str| json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": text }]);
+    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let said = |prompt: &str, text: &str| json!([message("user", prompt), message("assistant", text)]);
     let texts =
         |i: usize| json!([said(&format!("prompt {i}"), "right one"), said(&format!("prompt {i}"), "wrong one")]);
     let shared = json!({ "id": ["0", "1", "2", "3"], "subset": ["Math", "Math", "Focus", "Ties"],
