@@ -68,6 +68,10 @@ bench-serve *ARGS:
 browser-test *ARGS:
     cargo build --release && scripts/browser-test.sh {{ARGS}}
 
+# Measure the page of `rlar view` on a run of 10,000 steps with a million replies, which is written to a folder first (0.5 GB)
+browser-test-big *ARGS:
+    cargo build --release && cargo build --release -p rlar-view --examples && scripts/browser-test.sh --big target/big-run {{ARGS}}
+
 # Build the plot library of the page of `rlar view` from npm
 fetch-uplot:
     scripts/fetch-uplot.sh

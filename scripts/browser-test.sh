@@ -4,7 +4,8 @@
 # how long the page takes. Needs npm and a Chromium (Debian's package `chromium`).
 #
 #     scripts/browser-test.sh                 trains two small runs with target/release/rlar and shows them
-#     scripts/browser-test.sh --screenshots FOLDER
+#     scripts/browser-test.sh --screenshots FOLDER   writes a picture of every page, light and dark, to the folder
+#     scripts/browser-test.sh --big FOLDER           measures the page on a run of 10,000 steps with a million replies
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

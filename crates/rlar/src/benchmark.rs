@@ -75,7 +75,11 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
     let mut text = summary(arguments, &benchmark, &reports);
     text += &judged.notes;
     if !arguments.route.is_empty() || arguments.cross_fit {
-        text += &routing::summary(arguments, &benchmark, &scores, rewards.library(), llm.as_ref(), bootstrap)?;
+        let tables = routing::tables(arguments, &benchmark, &scores, rewards.library(), llm.as_ref(), bootstrap)?;
+        if let Some(out) = &arguments.out {
+            write_atomic(&out.join("routing.json"), format!("{:#}\n", json!(tables)).as_bytes())?;
+        }
+        text += &routing::text(arguments, &tables);
     }
     print(text)
 }

@@ -16,6 +16,7 @@ use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::offered::OfferedTool;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, ToolCard};
+use serde::Serialize;
 
 use crate::benchmark::table;
 use crate::cli::RewardBenchmarkArguments;
@@ -51,45 +52,69 @@ pub fn check(arguments: &RewardBenchmarkArguments, scored: &[&str]) -> Result<()
     Ok(())
 }
 
+/// A table about ways to choose among tools, for people. The shares in it are percentages.
+#[derive(Debug, Serialize)]
+pub struct RoutingTable {
+    title: &'static str,
+    /// What one must know of it; `None` for nothing.
+    note: Option<&'static str>,
+    /// The rows, the first of which has the titles of the columns.
+    rows: Vec<Vec<String>>,
+}
+
+/// The tables as text.
+pub fn text(arguments: &RewardBenchmarkArguments, tables: &[RoutingTable]) -> String {
+    let note = |note: &str| format!("\n{note}\n");
+    let one = |made: &RoutingTable| {
+        format!("\n{}\n\n{}{}", made.title, table(arguments, &made.rows), made.note.map(note).unwrap_or_default())
+    };
+    tables.iter().map(one).collect()
+}
+
 /// Tables that compare the routes with single tools, ensembles and oracles.
-pub fn summary(
+pub fn tables(
     arguments: &RewardBenchmarkArguments,
     benchmark: &Benchmark,
     scores: &[BenchmarkScores],
     library: &Library,
     llm: Option<&Arc<dyn Llm>>,
     bootstrap: Bootstrap,
-) -> Result<String> {
+) -> Result<Vec<RoutingTable>> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(RESAMPLES) as usize, ..bootstrap };
     let scores = ScoreTable::new(benchmark, scores)?;
     let cards = scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect();
     let router = Router { scores: &scores, library, cards };
     let routes: Vec<Route> = arguments.route.iter().filter_map(|name| router.route(name, llm)).collect();
     let lines = compare(&scores, &routes, bootstrap);
-    let compared = format!("\nChoosing among tools\n\n{}", table(arguments, &comparison_rows(&lines)));
-    if !arguments.cross_fit {
-        return Ok(compared);
+    let mut tables = vec![RoutingTable { title: "Choosing among tools", note: None, rows: comparison_rows(&lines) }];
+    if arguments.cross_fit {
+        tables.extend(fitted_tables(arguments.seed, &scores, bootstrap));
     }
-    Ok(compared + &fitted_tables(arguments, &scores, bootstrap))
+    Ok(tables)
 }
 
 /// The tables of `--cross-fit`: strategies that are fitted on one half of the items, on few labels of it, or on other
 /// benchmarks.
-fn fitted_tables(arguments: &RewardBenchmarkArguments, scores: &ScoreTable, bootstrap: Bootstrap) -> String {
-    let settings = CrossFit { splits: SPLITS, seed: arguments.seed, labels: None, bootstrap };
-    let fitted = table(arguments, &cross_fit_rows(&cross_fit(scores, &Strategy::ALL, settings)));
-    let curve = table(arguments, &label_curve_rows(&label_curve(scores, &Strategy::FEW_LABELS, settings)));
+fn fitted_tables(seed: u64, scores: &ScoreTable, bootstrap: Bootstrap) -> Vec<RoutingTable> {
+    let settings = CrossFit { splits: SPLITS, seed, labels: None, bootstrap };
+    let mut tables = vec![
+        RoutingTable {
+            title: "Fitted on one half, reported on the other",
+            note: Some(UPPER_BOUND),
+            rows: cross_fit_rows(&cross_fit(scores, &Strategy::ALL, settings)),
+        },
+        RoutingTable {
+            title: "Fitted on few labels per category (in brackets, 95 % of what is above the best static tool of the same labels)",
+            note: None,
+            rows: label_curve_rows(&label_curve(scores, &Strategy::FEW_LABELS, settings)),
+        },
+    ];
     let left_out = leave_one_benchmark_out(scores, &Strategy::FEW_LABELS, bootstrap);
-    let mut text = format!(
-        "\nFitted on one half, reported on the other\n\n{fitted}\n{UPPER_BOUND}\n\nFitted on few labels per category \
-         (in brackets, 95 % of what is above the best static tool of the same labels)\n\n{curve}"
-    );
     if !left_out.is_empty() {
-        let left_out = table(arguments, &left_out_rows(&left_out));
-        text.push_str("\nFitted on the other benchmarks, reported on the one that is left out\n\n");
-        text.push_str(&left_out);
+        let title = "Fitted on the other benchmarks, reported on the one that is left out";
+        tables.push(RoutingTable { title, note: None, rows: left_out_rows(&left_out) });
     }
-    text
+    tables
 }
 
 /// Chooses, for each item, among the tools of a score table.

@@ -58,7 +58,7 @@ export class Chart {
     );
   }
 
-  /** Shows curves `{ label, steps, mean, low, high }`; `look` is `{ smoothing, log, marks }`. */
+  /** Shows curves `{ label, steps, mean, low, high }`; `look` is `{ smoothing, log, marks, bands }`; a single curve always has its band. */
   show(curves, look) {
     this.look = look;
     this.curves = curves.slice(0, MOST);
@@ -91,16 +91,16 @@ export class Chart {
     drawn.add(this);
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const [text, grid, edge] = [colour("--muted"), colour("--grid"), colour("--edge")];
-    const isAlone = this.curves.length === 1;
+    const hasBands = this.curves.length === 1 || this.look.bands === true;
     const series = [{}];
     const bands = [];
     this.curves.forEach((curve, i) => {
       const { colour: stroke, dash } = style(i);
       const isSmooth = this.look.smoothing > 0;
       const line = { stroke, dash, spanGaps: true, points: { show: curve.steps.length < 2 } };
-      const hidden = { show: isAlone, stroke: "transparent", points: { show: false }, spanGaps: true };
+      const hidden = { show: hasBands, stroke: "transparent", points: { show: false }, spanGaps: true };
       series.push({ ...line, width: 1, alpha: 0.35, show: isSmooth }, { ...line, width: 2 }, hidden, { ...hidden });
-      if (isAlone) bands.push({ series: [4, 3], fill: `${stroke}26` });
+      if (hasBands) bands.push({ series: [4 * i + 4, 4 * i + 3], fill: `${stroke}26` });
     });
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: edge, width: 1 }, font: "12px system-ui" };
     const isLog =

@@ -1,79 +1,84 @@
-// Compare: how the configs of two runs differ, their curves, and what was measured.
+// Compare: how the configs of runs differ, their curves, what was measured, and who wins prompt by prompt.
 
 import { ask } from "./api.js";
 import { Chart } from "./chart.js";
-import { element, note, number, table } from "./dom.js";
+import { count, element, note, number, table } from "./dom.js";
 import { evaluationTables } from "./evaluations.js";
 import { curvesOf, openStep, readMetrics } from "./overview.js";
 import { PANELS } from "./panels.js";
+import { sameValue } from "./paths.js";
+import { suiteWins, trainingWins } from "./wins.js";
 
 const LAST = 10;
+const MOST = 6;
 
-export async function compare(place, { runs, summaries }) {
-  if (runs.length < 2) {
+export async function compare(place, { runs: chosen, summaries }) {
+  if (chosen.length < 2) {
     place.append(
       note(
         summaries.length < 2
           ? "There is only one run here. View a folder with several runs to compare them."
-          : "Choose two runs under “Runs” above.",
+          : "Choose two or more runs under “Runs” above.",
       ),
     );
     return {};
   }
-  const pair = runs.slice(0, 2);
-  if (runs.length > 2)
-    place.append(element("p", { class: "muted" }, `This compares the first two of the chosen runs: ${pair.join(" and ")}.`));
+  const runs = chosen.slice(0, MOST);
+  if (chosen.length > MOST)
+    place.append(element("p", { class: "muted" }, `This compares the first ${MOST} of the chosen runs: ${runs.join(", ")}.`));
   const [configs, data, measured] = await Promise.all([
-    Promise.all(pair.map(async (run) => (await ask("config", { run })).values)),
-    Promise.all(pair.map((run) => readMetrics(run, PANELS))),
-    Promise.all(pair.map((run) => ask("evaluations", { run }))),
+    Promise.all(runs.map(async (run) => (await ask("config", { run })).values)),
+    Promise.all(runs.map((run) => readMetrics(run, PANELS))),
+    Promise.all(runs.map((run) => ask("evaluations", { run }))),
   ]);
-  place.append(configTable(pair, configs), await figureTable(pair, data));
+  const [figures, training, suites] = await Promise.all([figureTable(runs, data), trainingWins(runs), suiteWins(runs)]);
+  place.append(configTable(runs, configs), figures, suites, training);
   const charts = [];
   const grid = element("div", { class: "charts" });
-  const panels = PANELS.filter((panel) => curvesOf(panel, pair, data).length > 0);
+  const panels = PANELS.filter((panel) => curvesOf(panel, runs, data).length > 0);
   for (const panel of panels) {
-    const chart = new Chart(panel.title, { open: (step) => openStep(pair[0], step), zoom: () => {} });
+    const chart = new Chart(panel.title, { open: (step) => openStep(runs[0], step), zoom: () => {} });
     charts.push({ chart, panel });
     grid.append(chart.element);
   }
   const draw = () =>
-    charts.forEach(({ chart, panel }) => chart.show(curvesOf(panel, pair, data), { smoothing: 0, log: false, marks: [] }));
+    charts.forEach(({ chart, panel }) => chart.show(curvesOf(panel, runs, data), { smoothing: 0, log: false, marks: [] }));
   draw();
   place.append(
     element("h2", {}, "Curves"),
     grid,
     element("h2", {}, "Evaluations"),
-    ...pair.flatMap((run, i) => evaluationTables(run, measured[i])).filter((part) => part !== null),
+    ...runs.flatMap((run, i) => evaluationTables(run, measured[i])).filter((part) => part !== null),
   );
   return { recoloured: draw };
 }
 
-function configTable(pair, configs) {
-  const maps = configs.map((values) => new Map(values.map(({ key, value }) => [key, value])));
+function configTable(runs, configs) {
+  const maps = configs.map((values) => new Map(values.map((entry) => [entry.key, entry])));
   const keys = [...new Set(configs.flatMap((values) => values.map(({ key }) => key)))];
-  const differing = keys.filter((key) => maps[0].get(key) !== maps[1].get(key));
+  const text = (map, key) => map.get(key)?.value ?? "–";
+  const differing = keys.filter((key) => maps.some((map) => !sameValue(maps[0].get(key), map.get(key))));
+  const spelled = keys.filter((key) => !differing.includes(key) && maps.some((map) => text(map, key) !== text(maps[0], key)));
   const section = element("section", {}, element("h2", {}, "Configs"));
   if (differing.length === 0) section.append(element("p", {}, "The configs are the same."));
   else
     section.append(
       table(
-        `${differing.length} keys differ`,
-        [
-          { title: "Key", cell: (key) => key },
-          ...pair.map((run, i) => ({ title: run, cell: (key) => maps[i].get(key) ?? "–" })),
-        ],
+        `${count(differing.length, "key")} ${differing.length === 1 ? "differs" : "differ"}`,
+        [{ title: "Key", cell: (key) => key }, ...runs.map((run, i) => ({ title: run, cell: (key) => text(maps[i], key) }))],
         differing,
       ),
     );
+  if (spelled.length > 0)
+    section.append(element("p", { class: "muted" }, `The same under other names, so no difference: ${spelled.join(", ")}.`));
   return section;
 }
 
-/** Means over the last steps of both runs. */
-async function figureTable(pair, data) {
+/** Means over the last steps of the runs. */
+async function figureTable(runs, data) {
   const names = PANELS.flatMap((panel) => panel.columns).filter((name) => data.some((metrics) => metrics.names.includes(name)));
   const last = await Promise.all(
-    pair.map((run, i) =>
+    runs.map((run, i) =>
       ask("metrics", {
         run,
         columns: names.join("\n"),
@@ -82,7 +87,15 @@ async function figureTable(pair, data) {
       }),
     ),
   );
-  const value = (metrics, name) => metrics.columns.find((column) => column.name === name)?.mean[0];
+  const value = (metrics, name) => metrics.columns.find((column) => column.name === name)?.mean[0] ?? null;
+  const difference = (i) => ({
+    title: runs.length === 2 ? "Difference" : `${runs[i]} above ${runs[0]}`,
+    number: true,
+    cell: (name) => {
+      const [one, other] = [value(last[0], name), value(last[i], name)];
+      return one === null || other === null ? "–" : number(other - one);
+    },
+  });
   return element(
     "section",
     {},
@@ -91,15 +104,8 @@ async function figureTable(pair, data) {
       `Means over the last ${LAST} steps`,
       [
         { title: "Metric", cell: (name) => name },
-        ...pair.map((run, i) => ({ title: run, number: true, cell: (name) => number(value(last[i], name)) })),
-        {
-          title: "Difference",
-          number: true,
-          cell: (name) => {
-            const [one, other] = last.map((metrics) => value(metrics, name));
-            return one === undefined || other === undefined || one === null || other === null ? "–" : number(other - one);
-          },
-        },
+        ...runs.map((run, i) => ({ title: run, number: true, cell: (name) => number(value(last[i], name)) })),
+        ...runs.slice(1).map((_, i) => difference(i + 1)),
       ],
       names,
     ),

@@ -1,22 +1,27 @@
 // Evaluations: held-out data and suites before, during and after training.
 
+import { address } from "./address.js";
 import { ask } from "./api.js";
 import { Chart } from "./chart.js";
 import { element, figures, number, percent, table } from "./dom.js";
 import { openStep } from "./overview.js";
+import { benchmarkView, measured, resultTables, suiteReplies } from "./results.js";
 
 const share = (counts) => (counts === null ? null : counts.right / Math.max(counts.answers, 1));
 const right = (counts) =>
   counts === null
     ? "–"
     : `${percent(share(counts))} (${counts.right} of ${counts.answers}${counts.unscored === 0 ? "" : `, ${counts.unscored} without a score`})`;
-const measured = (figure) =>
-  figure === null
-    ? "–"
-    : `${number(figure.value)}${figure.low === null ? "" : ` (${number(figure.low)} to ${number(figure.high)})`}`;
-
-/** The tables of a run's evaluations before and after training. */
-export function evaluationTables(run, view) {
+/** The tables of a run's evaluations before and after training; `results` are those whose replies can be shown. */
+export function evaluationTables(run, view, results = []) {
+  const replies = (row) => {
+    const found = results.filter((result) => result.run === run && result.suite === row.suite && result.has_replies);
+    if (found.length === 0) return "not in a file";
+    return found.map((result) => [
+      element("a", { href: address("evaluations", [run], { result: result.name }) }, result.name),
+      " ",
+    ]);
+  };
   const change = (row) =>
     row.before === null || row.after === null ? "–" : `${(100 * (share(row.after) - share(row.before))).toFixed(1)} points`;
   return [
@@ -42,6 +47,7 @@ export function evaluationTables(run, view) {
             { title: "Figure", cell: (row) => row.figure },
             { title: "Before", number: true, cell: (row) => measured(row.before) },
             { title: "After", number: true, cell: (row) => measured(row.after) },
+            { title: "Replies", cell: replies },
           ],
           view.suites,
         ),
@@ -53,11 +59,23 @@ export function evaluationTables(run, view) {
   ];
 }
 
-export async function evaluations(place, { runs }) {
+export async function evaluations(place, { runs, parameters }) {
+  for (const [name, part] of [
+    ["result", suiteReplies],
+    ["benchmark", benchmarkView],
+  ]) {
+    if (!parameters.has(name)) continue;
+    place.append(
+      element("p", {}, element("a", { href: address("evaluations", runs) }, "All evaluations")),
+      await part(runs, parameters),
+    );
+    return {};
+  }
   const charts = [];
+  const results = await ask("results");
   for (const run of runs) {
     const view = await ask("evaluations", { run });
-    const tables = evaluationTables(run, view).filter((part) => part !== null);
+    const tables = evaluationTables(run, view, results.suites).filter((part) => part !== null);
     place.append(
       element("h2", {}, run),
       element(
@@ -99,5 +117,6 @@ export async function evaluations(place, { runs }) {
       );
     }
   }
+  place.append(resultTables(runs, results));
   return { recoloured: () => charts.forEach(({ draw }) => draw()) };
 }

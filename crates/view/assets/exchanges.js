@@ -26,6 +26,12 @@ export async function exchangeSection(run, opened, before) {
       ],
       page.roles,
     ),
+    figures([
+      ["requests", number(sum(page.roles, "requests"))],
+      ["prompt tokens", number(sum(page.roles, "prompt_tokens"))],
+      ["reply tokens", number(sum(page.roles, "completion_tokens"))],
+      ["cost by the prices in the config", page.cost === null ? null : number(page.cost)],
+    ]),
   );
   if (opened !== null) section.append(await exchange(run, Number(opened)));
   section.append(
@@ -64,6 +70,10 @@ export async function exchangeSection(run, opened, before) {
     ),
   );
   return section;
+}
+
+function sum(roles, name) {
+  return roles.reduce((all, role) => all + role[name], 0);
 }
 
 async function exchange(run, line) {

@@ -158,7 +158,8 @@ function summary(runs, summaries) {
   );
 }
 
-function markList(run, marks, isNamed) {
+/** What stands out in a run, with links to the replies. */
+export function markList(run, marks, isNamed) {
   if (marks.length === 0) return null;
   const words = { hint: "hint", news: "agents", suspended: "suspended" };
   const item = (mark) =>

@@ -9,6 +9,8 @@ import { evaluations } from "./evaluations.js";
 import { overview } from "./overview.js";
 import { rewards } from "./rewards.js";
 import { rollouts } from "./rollouts.js";
+import { search } from "./search.js";
+import { areShortcutsOn, shortcutChoice } from "./shortcuts.js";
 
 // A view is a function `(place, context)` that fills its place. It may return functions: `grown(summaries)` for more data,
 // `recoloured()` for other colours.
@@ -18,18 +20,24 @@ const VIEWS = {
   rewards: { title: "Rewards", show: rewards },
   compare: { title: "Compare", show: compare },
   evaluations: { title: "Evaluations", show: evaluations },
+  search: { title: "Search", show: search },
 };
 
 const main = document.getElementById("main");
 let runs = [];
 let shown = {};
 let turn = 0;
+// The runs of the last view before a search.
+let before = [];
+// Whether someone asked for the search with its key, and will type.
+let isSearching = false;
 
-/** The chosen runs that exist; if none is chosen, the one that changed last. */
+/** The chosen runs that exist; if none is chosen, the one that changed last. A search over all runs chooses none. */
 function chosen() {
   const names = runs.map((run) => run.name);
-  const wanted = current().runs;
+  const { view, runs: wanted } = current();
   if (wanted.length > 0) return wanted;
+  if (view === "search" && before.some((name) => names.includes(name))) return before;
   const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0)).find((run) => run.problem === null);
   return newest === undefined ? names.slice(0, 1) : [newest.name];
 }
@@ -39,13 +47,14 @@ async function show(movesFocus) {
   const { view, parameters } = current();
   const { title, show: render } = VIEWS[view] ?? VIEWS.overview;
   const selected = chosen();
+  if (view !== "search") before = selected;
   document.title = `${title} · ${selected.join(", ")} · rlar`;
   navigation(view in VIEWS ? view : "overview", selected);
   const place = element("div", {}, element("h1", {}, title));
   shown = {};
   try {
     if (selected.length === 0) throw new Error("There is no run here yet. The page shows runs as soon as they begin.");
-    const made = await render(place, { runs: selected, summaries: runs, parameters });
+    const made = await render(place, { runs: selected, named: current().runs, summaries: runs, parameters });
     if (mine !== turn) return;
     shown = made ?? {};
   } catch (error) {
@@ -55,12 +64,23 @@ async function show(movesFocus) {
   fill(main, place);
   // Says which address is shown by now.
   main.dataset.shown = location.hash;
-  if (movesFocus && !document.getElementById("runs").contains(document.activeElement)) main.focus({ preventScroll: true });
+  const field = isSearching ? document.getElementById("search-text") : null;
+  isSearching = false;
+  if (field !== null) field.focus();
+  else if (movesFocus && !document.getElementById("runs").contains(document.activeElement)) main.focus({ preventScroll: true });
 }
 
 function navigation(view, selected) {
   const link = ([name, { title }]) =>
-    element("li", {}, element("a", { href: address(name, selected), "aria-current": name === view ? "page" : null }, title));
+    element(
+      "li",
+      {},
+      element(
+        "a",
+        { href: address(name, name === "search" ? [] : selected), "aria-current": name === view ? "page" : null },
+        title,
+      ),
+    );
   fill(document.getElementById("pages"), Object.entries(VIEWS).map(link));
   document.getElementById("runs-summary").textContent = `Runs: ${selected.join(", ") || "none"}`;
   const list = document.getElementById("runs-list");
@@ -151,10 +171,18 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+document.getElementById("shortcuts").append(shortcutChoice());
 addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea") !== null) return;
-  const view = Object.keys(VIEWS)[Number(event.key) - 1];
-  if (view !== undefined) go(view, chosen());
+  const isTyped = event.target.closest("input, select, textarea, [contenteditable]") !== null;
+  if (!areShortcutsOn() || isTyped || event.altKey || event.ctrlKey || event.metaKey) return;
+  const views = Object.keys(VIEWS).filter((name) => name !== "search");
+  const view = event.key === "/" ? "search" : views[Number(event.key) - 1];
+  if (view === undefined) return;
+  event.preventDefault();
+  isSearching = view === "search";
+  const to = address(view, isSearching ? [] : chosen());
+  if (location.hash === to) showing = show(true);
+  else location.hash = to;
 });
 
 try {

@@ -24,6 +24,7 @@ export const PANELS = [
   },
   { title: "Sampler and trainer apart (nats)", columns: ["sampler_trainer_gap"] },
   { title: "Learning rate", columns: ["learning_rate"] },
+  { title: "Tokens of the language model by role, so far", columns: ["agents/*/tokens"] },
 ];
 
 /** The columns of a panel that a run has, with the words that tell them apart. */

@@ -2,8 +2,8 @@
 
 import { address } from "./address.js";
 import { ask } from "./api.js";
-import { Chart } from "./chart.js";
 import { count, element, figures, note, number, shown } from "./dom.js";
+import { tokenSection } from "./tokens.js";
 
 /** The prompt of a group, and its replies side by side. */
 export async function groupView(run, step, group) {
@@ -30,6 +30,7 @@ export async function groupView(run, step, group) {
       `Group ${group}: ${count(view.replies.length, "reply", "replies")} to example ${view.replies[0].example}`,
     ),
     promptParts(view),
+    overTime(run, view.replies[0].example),
     element("h2", {}, "Replies side by side"),
     element(
       "div",
@@ -39,29 +40,58 @@ export async function groupView(run, step, group) {
   );
 }
 
-/** One reply with everything that is known of it. */
-export async function replyView(run, step, row) {
-  const view = await ask("reply", { run, step, row });
+/** One reply with everything that is known of it; `made` gets the function that draws its curve. */
+export async function replyView(run, step, row, made) {
+  const [view, judged] = await Promise.all([ask("reply", { run, step, row }), ask("judged", { run, step, row })]);
   const reply = view.replies[0];
-  const section = element(
+  return element(
     "section",
     {},
     element("h2", {}, `Reply ${row} of step ${step}, to example ${reply.example}`),
     replyFigures(reply),
+    overTime(run, reply.example),
     element("h3", {}, "Reply"),
     shown("Reply", reply.completion),
     element("h3", {}, "Scores and their reasons"),
     verdictList(run, reply),
+    judgedParts(run, judged),
     promptParts(view),
+    view.log_probs.some((value) => value !== null) ? tokenSection(view, made) : null,
   );
-  const known = view.log_probs.filter((value) => value !== null);
-  if (known.length > 0) section.append(tokens(view, known));
-  return section;
+}
+
+function overTime(run, example) {
+  return element("p", {}, element("a", { href: address("rollouts", [run], { example }) }, "The same prompt over time"));
+}
+
+/** What the judges were asked about the reply. */
+function judgedParts(run, { judges, exchanges }) {
+  if (judges.length === 0) return null;
+  const link = (exchange) =>
+    element(
+      "li",
+      {},
+      element(
+        "a",
+        { href: address("rewards", [run], { exchange: exchange.line }) },
+        `What ${exchange.task} was asked and said`,
+      ),
+      ` (${exchange.model}, ${count(exchange.prompt_tokens + exchange.completion_tokens, "token")})`,
+    );
+  return element(
+    "div",
+    {},
+    element("h3", {}, "Exchanges with the judge"),
+    exchanges.length === 0
+      ? element("p", { class: "muted" }, `The run has no record of what ${judges.join(", ")} was asked about this reply.`)
+      : element("ul", {}, exchanges.map(link)),
+  );
 }
 
 function replyFigures(reply) {
   const ends = { length: "cut off at the length limit", stop: "an end token or stop text", cancelled: "cancelled" };
   return figures([
+    ["domain", reply.domain],
     ["reward", reply.reward === null ? "none: a tool gave no score" : number(reply.reward)],
     ["advantage", number(reply.advantage)],
     ["tokens", number(reply.tokens)],
@@ -105,34 +135,4 @@ function promptParts(view) {
         );
   const reference = view.reference.text === "" ? null : [element("h3", {}, "Reference"), shown("Reference", view.reference)];
   return element("div", {}, element("h3", {}, "Prompt"), shown("Prompt", view.prompt), rendered, reference);
-}
-
-/** The log-probs of the reply's tokens as a curve over their positions. */
-function tokens(view, known) {
-  const lowest = view.log_probs.reduce(
-    (best, value, i) => (value !== null && (best === -1 || value < view.log_probs[best]) ? i : best),
-    -1,
-  );
-  const chart = new Chart("Log-prob of each token", { open: () => {}, zoom: () => {}, unit: "token" });
-  const steps = view.log_probs.map((_, i) => i);
-  const draw = () =>
-    chart.show([{ label: "log-prob", steps, mean: view.log_probs, low: view.log_probs, high: view.log_probs }], {
-      smoothing: 0,
-      log: false,
-      marks: [],
-    });
-  draw();
-  return element(
-    "section",
-    {},
-    element("h3", {}, "Tokens"),
-    figures([
-      ["mean log-prob", number(known.reduce((sum, value) => sum + value, 0) / known.length)],
-      [
-        "least likely",
-        `token ${lowest} (id ${view.token_ids[lowest] ?? "unknown"}), log-prob ${number(view.log_probs[lowest])}`,
-      ],
-    ]),
-    chart.element,
-  );
 }

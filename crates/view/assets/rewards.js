@@ -4,41 +4,49 @@ import { go } from "./address.js";
 import { ask } from "./api.js";
 import { Chart } from "./chart.js";
 import { count, element, figures, note, number, percent, problems, shown, table } from "./dom.js";
+import { distributionSection } from "./distributions.js";
 import { exchangeSection } from "./exchanges.js";
-import { curvesOf, openStep, readMetrics } from "./overview.js";
+import { curvesOf, markList, openStep, readMetrics } from "./overview.js";
 import { PANELS } from "./panels.js";
 import { correlation } from "./series.js";
+import { serviceSection, weightSection } from "./service.js";
 
 const SCORES = PANELS.find((panel) => panel.columns[0] === "tools/*/score/mean");
 
 export async function rewards(place, { runs, parameters }) {
   const run = runs[0];
   if (runs.length > 1) place.append(element("p", { class: "muted" }, `Of the chosen runs, this shows the first: ${run}.`));
-  const library = await ask("library", { run });
-  const assigned = await ask("assignments", {
-    run,
-    search: parameters.get("search"),
-    offset: parameters.get("offset"),
-    limit: 25,
-  });
+  const page = { search: parameters.get("search"), offset: parameters.get("offset"), limit: 25 };
+  const [library, assigned, metrics, hints] = await Promise.all([
+    ask("library", { run }),
+    ask("assignments", { run, ...page }),
+    readMetrics(run, [SCORES]),
+    ask("hints", { run }),
+  ]);
   place.append(toolSection(library, assigned, parameters.get("tool")));
-  const metrics = await readMetrics(run, [SCORES]);
-  const curves = curvesOf(SCORES, [run], [metrics]);
-  let chart = null;
-  const draw = () => chart?.show(curves, { smoothing: 0, log: false, marks: [] });
-  if (curves.length > 0) {
-    chart = new Chart(SCORES.title, { open: (step) => openStep(run, step), zoom: () => {} });
-    place.append(element("div", { class: "charts" }, chart.element));
+  const marks = hints.marks.filter((mark) => mark.kind !== "hint");
+  const draws = [];
+  const made = (draw) => {
+    draws.push(draw);
     draw();
+  };
+  const curves = curvesOf(SCORES, [run], [metrics]);
+  if (curves.length > 0) {
+    const chart = new Chart(SCORES.title, { open: (step) => openStep(run, step), zoom: () => {} });
+    place.append(element("div", { class: "charts" }, chart.element));
+    made(() => chart.show(curves, { smoothing: 0, log: false, marks }));
   }
-  const sections = [
-    await agreement(run),
+  const sections = await Promise.all([
+    weightSection(run, metrics.names, marks, made),
+    serviceSection(run),
+    distributionSection(run, parameters),
+    agreement(run),
     assignmentSection(run, assigned, parameters),
-    replacementSection(library),
-    await exchangeSection(run, parameters.get("exchange"), Number(parameters.get("before") ?? 0)),
-  ];
+    replacementSection(run, library, marks),
+    exchangeSection(run, parameters.get("exchange"), Number(parameters.get("before") ?? 0)),
+  ]);
   place.append(...sections.filter((section) => section !== null));
-  return { recoloured: draw };
+  return { recoloured: () => draws.forEach((draw) => draw()) };
 }
 
 function toolSection(library, assigned, opened) {
@@ -216,8 +224,8 @@ function assignmentSection(run, assigned, parameters) {
   );
 }
 
-function replacementSection(library) {
-  if (library.replacements.length === 0) return null;
+function replacementSection(run, library, marks) {
+  if (library.replacements.length === 0 && marks.length === 0) return null;
   const page = (entry) =>
     element(
       "details",
@@ -225,5 +233,11 @@ function replacementSection(library) {
       element("summary", {}, `Step ${entry.step ?? "unknown"}: ${entry.file}`),
       shown(entry.file, entry.text),
     );
-  return element("section", {}, element("h2", {}, "Drift alerts and replacements"), library.replacements.map(page));
+  return element(
+    "section",
+    {},
+    element("h2", {}, "Drift alerts and replacements"),
+    markList(run, marks, false),
+    library.replacements.map(page),
+  );
 }

@@ -3,6 +3,7 @@
 import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { count, element, note, number, percent, table } from "./dom.js";
+import { promptHistory } from "./history.js";
 import { groupView, replyView } from "./reply.js";
 import { replyList } from "./replies.js";
 import { nearest } from "./series.js";
@@ -17,6 +18,16 @@ export async function rollouts(place, { runs, parameters }) {
     );
     return {};
   }
+  let draw = () => {};
+  const made = (drawn) => {
+    draw = drawn;
+    drawn();
+  };
+  const example = parameters.get("example");
+  if (example !== null) {
+    place.append(await promptHistory(run, example, parameters.get("up_to"), made));
+    return { recoloured: () => draw() };
+  }
   const numbers = steps.map((known) => known.step);
   const wanted = parameters.has("step") ? Number(parameters.get("step")) : numbers.at(-1);
   const step = nearest(numbers, wanted);
@@ -24,10 +35,10 @@ export async function rollouts(place, { runs, parameters }) {
   if (step !== wanted)
     place.append(element("p", { class: "muted" }, `Step ${wanted} has no replies in a file; this is the nearest that has.`));
   const [group, row] = [parameters.get("group"), parameters.get("row")];
-  if (row !== null) place.append(trail(run, step, group), await replyView(run, step, Number(row)));
+  if (row !== null) place.append(trail(run, step, group), await replyView(run, step, Number(row), made));
   else if (group !== null) place.append(trail(run, step, null), await groupView(run, step, Number(group)));
-  else place.append(await replyList(run, step, parameters), await groupTable(run, step));
-  return {};
+  else place.append(await replyList(run, step, parameters), await groupTable(run, step, parameters.get("domain")));
+  return { recoloured: () => draw() };
 }
 
 /** Chooses a step: the one before, the one after, or any. */
@@ -70,8 +81,9 @@ function trail(run, step, group) {
   );
 }
 
-async function groupTable(run, step) {
-  const { groups } = await ask("groups", { run, step });
+async function groupTable(run, step, domain) {
+  const { groups: all } = await ask("groups", { run, step });
+  const groups = all.filter((group) => domain === null || group.domain === domain);
   const link = (group) =>
     element("a", { href: address("rollouts", [run], { step, group: group.group }) }, `Group ${group.group}`);
   const spread = (group) => (group.zero_spread ? element("span", { class: "bad" }, "none") : "yes");
@@ -80,10 +92,20 @@ async function groupTable(run, step) {
     {},
     element("h2", {}, "Groups"),
     table(
-      `${count(groups.length, "group")} of step ${step}: the replies to one prompt each`,
+      `${count(groups.length, "group")} of step ${step}${domain === null ? "" : ` in the domain ${domain}`}: the replies to one prompt each`,
       [
         { title: "Group", cell: link },
-        { title: "Example", cell: (group) => group.example },
+        {
+          title: "Example",
+          cell: (group) => element("a", { href: address("rollouts", [run], { example: group.example }) }, group.example),
+        },
+        {
+          title: "Domain",
+          cell: (group) =>
+            group.domain === ""
+              ? ""
+              : element("a", { href: address("rollouts", [run], { step, domain: group.domain }) }, group.domain),
+        },
         { title: "Prompt", cell: (group) => group.prompt.text + (group.prompt.cut ? " …" : "") },
         { title: "Replies", number: true, cell: (group) => number(group.replies) },
         { title: "Mean reward", number: true, cell: (group) => number(group.mean) },

@@ -62,6 +62,11 @@ impl NoAnswer {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// What is wrong, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether the status is 404.
     pub fn is_not_found(&self) -> bool {
         self.status == StatusCode::NOT_FOUND

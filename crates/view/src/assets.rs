@@ -26,7 +26,7 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 20] = [
+const FILES: [PageFile; 30] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
@@ -34,16 +34,26 @@ const FILES: [PageFile; 20] = [
     page_file!("api.js", SCRIPT),
     page_file!("chart.js", SCRIPT),
     page_file!("compare.js", SCRIPT),
+    page_file!("distributions.js", SCRIPT),
     page_file!("dom.js", SCRIPT),
     page_file!("evaluations.js", SCRIPT),
     page_file!("exchanges.js", SCRIPT),
+    page_file!("filters.js", SCRIPT),
+    page_file!("history.js", SCRIPT),
     page_file!("overview.js", SCRIPT),
     page_file!("panels.js", SCRIPT),
+    page_file!("paths.js", SCRIPT),
     page_file!("replies.js", SCRIPT),
     page_file!("reply.js", SCRIPT),
+    page_file!("results.js", SCRIPT),
     page_file!("rewards.js", SCRIPT),
     page_file!("rollouts.js", SCRIPT),
+    page_file!("search.js", SCRIPT),
     page_file!("series.js", SCRIPT),
+    page_file!("service.js", SCRIPT),
+    page_file!("shortcuts.js", SCRIPT),
+    page_file!("tokens.js", SCRIPT),
+    page_file!("wins.js", SCRIPT),
     page_file!("vendor/uPlot.js", SCRIPT),
     page_file!("vendor/uPlot.css", STYLE),
     page_file!("vendor/uPlot.LICENSE", TEXT),

@@ -6,11 +6,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::answer::NoAnswer;
-use crate::bounded_file::read_text;
+use crate::bounded_file::{read_json, read_text};
 
 /// The file of the resolved config.
 pub const CONFIG: &str = "config.yaml";
 
+/// The file with hashes of the data, and the names in it that are also keys of `data`.
+const INPUTS: &str = "inputs.json";
+const HASHED: [&str; 4] = ["train", "heldout", "demonstrations", "preferences"];
 /// Largest number of keys.
 const MAX_KEYS: usize = 5000;
 
@@ -21,6 +24,9 @@ pub struct ConfigValue {
     pub key: String,
     /// Its value.
     pub value: String,
+    /// For files of data, a hash of what was read from them: two files with the same hash hold the same examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// The config of a run as JSON.
@@ -34,6 +40,13 @@ pub fn read_config(run: &Path) -> Result<Value, NoAnswer> {
 pub fn config_values(run: &Path) -> Result<Vec<ConfigValue>, NoAnswer> {
     let mut values = Vec::new();
     flatten(&read_config(run)?, "", &mut values);
+    // A run that has not begun has no hashes yet.
+    let inputs = read_json(&run.join(INPUTS)).ok().flatten().unwrap_or_default();
+    for value in &mut values {
+        let name = value.key.strip_prefix("data.").and_then(|name| name.split('.').next());
+        let hash = name.filter(|name| HASHED.contains(name)).and_then(|name| inputs.get(name)?.as_str());
+        value.data = hash.map(str::to_owned);
+    }
     Ok(values)
 }
 
@@ -48,7 +61,7 @@ fn flatten(value: &Value, path: &str, values: &mut Vec<ConfigValue>) {
         leaf => {
             if values.len() < MAX_KEYS {
                 let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
-                values.push(ConfigValue { key: path.to_owned(), value: text });
+                values.push(ConfigValue { key: path.to_owned(), value: text, data: None });
             }
         }
     }

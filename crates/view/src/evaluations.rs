@@ -128,7 +128,8 @@ fn suites(before: &Value, after: &Value) -> Vec<SuiteRow> {
     rows
 }
 
-fn measured(figure: &Value) -> Option<MeasuredFigure> {
+/// A figure of a suite; `None` if it has no value.
+pub fn measured(figure: &Value) -> Option<MeasuredFigure> {
     let end = |index: usize| figure.get("interval").and_then(|interval| interval.get(index)).and_then(Value::as_f64);
     Some(MeasuredFigure { value: figure.get("value")?.as_f64()?, low: end(0), high: end(1) })
 }

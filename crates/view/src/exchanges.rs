@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::answer::NoAnswer;
+use crate::config_values::read_config;
 use crate::json_lines::{FileProblem, LinePosition, read_json_lines};
 use crate::redact::{redact_text, redact_value};
 use crate::shown_text::{ShownText, clipped};
@@ -18,6 +19,8 @@ const AGENTS: &str = "agents.jsonl";
 const MAX_CHARS: usize = 50_000;
 /// Number of characters of a text in a row.
 const IN_ROW: usize = 2000;
+/// Largest number of a reply's exchanges with judges.
+const MAX_JUDGED: usize = 20;
 /// Largest number of roles that are counted, and of problems.
 const MAX_NAMES: usize = 200;
 
@@ -28,6 +31,8 @@ pub struct ExchangePage {
     pub total: usize,
     /// Sums by role.
     pub roles: Vec<RoleUsage>,
+    /// What the tokens cost by the prices in the config, in their currency; `None` if the config has no prices.
+    pub cost: Option<f64>,
     /// The page.
     pub rows: Vec<ExchangeRow>,
     /// What could not be read.
@@ -124,7 +129,18 @@ pub fn exchanges(run: &Path, offset: usize, limit: usize) -> Result<ExchangePage
     })?;
     page.rows = newest.into_iter().rev().skip(offset).collect();
     page.roles = roles.into_values().collect();
+    page.cost = cost(run, &page.roles);
     Ok(page)
+}
+
+/// What the tokens of some roles cost by the prices in a run's config; `None` without prices.
+fn cost(run: &Path, roles: &[RoleUsage]) -> Option<f64> {
+    let config = read_config(run).ok()?;
+    // Prices are for a million tokens.
+    let price = |key: &str| config.pointer(&format!("/rewards/llm/{key}")).and_then(Value::as_f64).unwrap_or(0.0) / 1e6;
+    let (prompt, completion) = (price("prompt_price"), price("completion_price"));
+    let sum = |role: &RoleUsage| prompt * role.prompt_tokens as f64 + completion * role.completion_tokens as f64;
+    (prompt > 0.0 || completion > 0.0).then(|| roles.iter().map(sum).sum())
 }
 
 /// The exchange on a line of `agents.jsonl`.
@@ -149,6 +165,42 @@ pub fn exchange(run: &Path, wanted: usize) -> Result<ExchangeDetail, NoAnswer> {
         messages: messages.map(message).collect(),
         reply: reply.map(|reply| ShownText::new(&text(reply, "text"), MAX_CHARS)),
         calls: reply.and_then(|reply| reply.get("calls")).cloned().unwrap_or_default(),
+    })
+}
+
+/// The exchanges in which judges scored a reply: those of one of these tools whose messages show the reply and its prompt.
+/// Where only a part of the reply is scored, those that show a part of it.
+pub fn judged(run: &Path, tools: &[String], prompt: &str, reply: &str) -> Result<Vec<ExchangeRow>, NoAnswer> {
+    let (mut of_whole, mut of_part) = (Vec::new(), Vec::new());
+    read(run, |line, read| {
+        let Ok(value) = read else { return };
+        if text(&value, "role") != "judge" || !tools.contains(&text(&value, "task")) {
+            return;
+        }
+        let messages = value.get("messages").and_then(Value::as_array).into_iter().flatten();
+        for content in messages.map(|message| text(message, "content")).filter(|content| content.contains(prompt)) {
+            let mut shown = shown_replies(&content);
+            let found = if shown.clone().any(|shown| shown == reply) {
+                &mut of_whole
+            } else if shown.any(|shown| !shown.trim().is_empty() && reply.contains(shown)) {
+                &mut of_part
+            } else {
+                continue;
+            };
+            if found.len() < MAX_JUDGED {
+                found.push(row(line, &value));
+            }
+        }
+    })?;
+    Ok(if of_whole.is_empty() { of_part } else { of_whole })
+}
+
+/// The texts that a judge's message shows between the marks `<reply-CODE>` and `</reply-CODE>`; where it compares a reply
+/// with the reference, `<reply-a-CODE>` and `<reply-b-CODE>`.
+fn shown_replies(message: &str) -> impl Iterator<Item = &str> + Clone {
+    message.match_indices("<reply-").filter_map(|(begin, _)| {
+        let (mark, rest) = message[begin + 1..].split_once(">\n")?;
+        Some(rest.split_once(&format!("\n</{mark}>"))?.0)
     })
 }
 

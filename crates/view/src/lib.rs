@@ -5,19 +5,24 @@
 //!
 //! 1. `catalogue` finds the runs, `summary` says in a few words what each is, and `growth` notices that one grows.
 //! 2. The readers of a run's files, each of which bears with a run that is being written: `metric_table` with
-//!    `downsample`, `rollouts` with `verdict`, `library`, `assignments`, `exchanges`, `evaluations`, `config_values`,
-//!    `hints`. They share `json_lines`, `bounded_file`, `shown_text` and `redact`.
-//! 3. `routes` answers requests with what the readers give, as JSON, through `answer`; `guard` lets in the programs of
-//!    this machine and the page itself; `assets` holds the page.
-//! 4. `server` starts and stops all of it.
+//!    `downsample`, `rollouts` with `verdict`, `reply_search`, `prompt_history`, `score_distributions` and
+//!    `token_texts`, `prompt_means`, `tool_service`, `library`, `assignments`, `exchanges`, `evaluations`,
+//!    `config_values`, `hints`. They share `json_lines`, `bounded_file`, `shown_text` and `redact`.
+//! 3. The readers of what `rlar eval` wrote: `eval_folders` finds it, `suite_results` and `benchmark_results` read it.
+//! 4. `routes` and `eval_routes` answer requests with what the readers give, as JSON, through `answer`; `guard` lets in
+//!    the programs of this machine and the page itself; `assets` holds the page.
+//! 5. `server` starts and stops all of it.
 
 mod answer;
 mod assets;
 mod assignments;
+mod benchmark_results;
 mod bounded_file;
 mod catalogue;
 mod config_values;
 mod downsample;
+mod eval_folders;
+mod eval_routes;
 mod evaluations;
 mod exchanges;
 mod growth;
@@ -26,13 +31,20 @@ mod hints;
 mod json_lines;
 mod library;
 mod metric_table;
+mod prompt_history;
+mod prompt_means;
 mod redact;
+mod reply_search;
 mod rollouts;
 mod routes;
+mod score_distributions;
 mod server;
 mod shown_text;
+mod suite_results;
 mod summary;
 mod table_cache;
+mod token_texts;
+mod tool_service;
 mod verdict;
 
 pub use server::{ViewError, ViewOptions, ViewServer};

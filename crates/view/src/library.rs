@@ -122,6 +122,15 @@ pub fn library(run: &Path) -> LibraryView {
     view
 }
 
+/// Whether a tool of the run's library is a judge, that is, a language model with a rubric.
+pub fn is_judge(run: &Path, name: &str) -> bool {
+    // A name with a separator could lead out of the folder.
+    let is_plain = !name.is_empty() && name != ".." && !name.contains(['/', '\\']);
+    let card = || read_text(&run.join("library").join(name).join("tool.yaml")).ok();
+    let card = is_plain.then(card).flatten().and_then(|text| serde_yaml::from_str::<Value>(&text).ok());
+    card.is_some_and(|card| card.get("kind").and_then(Value::as_str) == Some("judge"))
+}
+
 fn tool(folder: &Path, name: &str, problems: &mut Vec<FileProblem>) -> Result<ToolView, String> {
     let card_text = read_text(&folder.join("tool.yaml")).map_err(|error| error.to_string())?;
     let card: Value = serde_yaml::from_str(&card_text).map_err(|error| error.to_string())?;

@@ -12,7 +12,7 @@ use crate::shown_text::ShownText;
 use crate::verdict::{ToolVerdict, read_verdicts};
 
 /// Number of characters of a text in a list.
-const LISTED: usize = 300;
+pub const LISTED: usize = 300;
 /// Number of characters of a text in a group.
 const IN_GROUP: usize = 20_000;
 /// Number of characters of a text of a single reply.
@@ -38,6 +38,8 @@ pub struct GroupSummary {
     pub group: i64,
     /// Id of the prompt's example.
     pub example: String,
+    /// Domain of the prompt; empty in files of earlier versions, which do not say it.
+    pub domain: String,
     /// Beginning of the prompt.
     pub prompt: ShownText,
     /// Number of replies.
@@ -69,6 +71,8 @@ pub struct ReplyView {
     pub group: i64,
     /// Id of the prompt's example.
     pub example: String,
+    /// Domain of the prompt; empty in files of earlier versions, which do not say it.
+    pub domain: String,
     /// The reply.
     pub completion: ShownText,
     /// Weighted sum of the scores; `None` if a tool gave none.
@@ -110,17 +114,34 @@ pub struct ReplyDetail {
     pub log_probs: Vec<Option<f64>>,
 }
 
-/// Which replies of a step are listed, and in which order.
+/// Which replies are listed, and in which order.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyFilter {
     /// Only replies of which this tool said something.
     pub tool: Option<String>,
     /// Only replies of which a tool (the one above, if one is named) said this: `scored`, `abstained` or `failed`.
     pub outcome: Option<String>,
+    /// Only replies to which a tool (the one above, if one is named) gave a score within these bounds.
+    pub score: NumberBounds,
+    /// Only replies to prompts of this domain.
+    pub domain: Option<String>,
+    /// Only replies whose advantage is `positive`, `negative`, `zero`, or `none` (not trained on).
+    pub advantage: Option<String>,
+    /// Only replies whose advantage is within these bounds.
+    pub advantages: NumberBounds,
     /// Only replies with this text in prompt or reply, whatever the case of its letters.
     pub search: Option<String>,
     /// `worst` or `best` reward first, `longest` first, or in the order of the file.
     pub sort: Option<String>,
+}
+
+/// A lower and an upper bound, both included; `None` stands for no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NumberBounds {
+    /// The lower bound.
+    pub least: Option<f64>,
+    /// The upper bound.
+    pub most: Option<f64>,
 }
 
 /// The first replies of a step that a filter lets through.
@@ -149,7 +170,7 @@ pub fn rollout_steps(run: &Path) -> Vec<RolloutStep> {
 
 /// The groups of a step, in the order of the file.
 pub fn groups(run: &Path, step: u64) -> Result<Vec<GroupSummary>, NoAnswer> {
-    let columns = ["group", "example", "prompt", "reward", "advantage", "tokens", "finish", "verdicts"];
+    let columns = ["group", "example", "domain", "prompt", "reward", "advantage", "tokens", "finish", "verdicts"];
     let rows = read_step(run, step, &columns)?;
     let mut groups: Vec<Vec<ReplyRow>> = Vec::new();
     for row in rows {
@@ -186,11 +207,8 @@ pub fn reply(run: &Path, step: u64, row: usize) -> Result<ReplyDetail, NoAnswer>
 pub fn replies(run: &Path, step: u64, filter: &ReplyFilter, limit: usize) -> Result<ReplyList, NoAnswer> {
     let mut rows = read_step(run, step, &REPLY_COLUMNS)?;
     let total = rows.len();
-    let wanted = filter.search.as_ref().map(|text| text.to_lowercase());
-    rows.retain(|row| {
-        let has = |column| wanted.as_ref().is_none_or(|text| row.text(column).to_lowercase().contains(text.as_str()));
-        (has("prompt") || has("completion")) && filter.lets_through(row)
-    });
+    let passes = filter.test();
+    rows.retain(passes);
     let reward = |row: &ReplyRow, sign: f64| row.number("reward").map_or(f64::INFINITY, |reward| sign * reward);
     match filter.sort.as_deref() {
         Some("worst") => rows.sort_by(|a, b| reward(a, 1.0).total_cmp(&reward(b, 1.0))),
@@ -202,22 +220,61 @@ pub fn replies(run: &Path, step: u64, filter: &ReplyFilter, limit: usize) -> Res
     Ok(ReplyList { total, matching: rows.len(), replies })
 }
 
+impl NumberBounds {
+    /// Whether there is no bound.
+    pub fn is_open(self) -> bool {
+        self.least.is_none() && self.most.is_none()
+    }
+
+    /// Whether a number is within the bounds; one that is not known is so only without bounds.
+    fn holds(self, value: Option<f64>) -> bool {
+        let within =
+            |value| self.least.is_none_or(|least| value >= least) && self.most.is_none_or(|most| value <= most);
+        self.is_open() || value.is_some_and(within)
+    }
+}
+
 impl ReplyFilter {
-    fn lets_through(&self, row: &ReplyRow) -> bool {
-        if self.tool.is_none() && self.outcome.is_none() {
+    /// The filter as a function that says whether it lets a reply through.
+    pub fn test(&self) -> impl Fn(&ReplyRow) -> bool {
+        let wanted = self.search.as_ref().map(|text| text.to_lowercase());
+        move |row| {
+            let has =
+                |column| wanted.as_ref().is_none_or(|text| row.text(column).to_lowercase().contains(text.as_str()));
+            self.fits_row(row) && (has("completion") || has("prompt")) && self.fits_verdicts(row)
+        }
+    }
+
+    fn fits_row(&self, row: &ReplyRow) -> bool {
+        let advantage = row.number("advantage");
+        let sign = match advantage {
+            None => "none",
+            Some(advantage) if advantage > 0.0 => "positive",
+            Some(advantage) if advantage < 0.0 => "negative",
+            Some(_) => "zero",
+        };
+        self.domain.as_ref().is_none_or(|domain| domain == row.text("domain"))
+            && self.advantage.as_ref().is_none_or(|wanted| wanted == sign)
+            && self.advantages.holds(advantage)
+    }
+
+    fn fits_verdicts(&self, row: &ReplyRow) -> bool {
+        if self.tool.is_none() && self.outcome.is_none() && self.score.is_open() {
             return true;
         }
         row.verdicts().into_iter().flatten().any(|verdict| {
             self.tool.as_ref().is_none_or(|tool| *tool == verdict.tool)
                 && self.outcome.as_ref().is_none_or(|outcome| outcome == verdict.outcome)
+                && self.score.holds(verdict.score)
         })
     }
 }
 
 /// The columns of a reply without the data of its tokens.
-const REPLY_COLUMNS: [&str; 11] = [
+const REPLY_COLUMNS: [&str; 12] = [
     "group",
     "example",
+    "domain",
     "prompt",
     "completion",
     "reference",
@@ -233,7 +290,8 @@ fn step_path(run: &Path, step: u64) -> PathBuf {
     run.join("rollouts").join(format!("step-{step:06}.parquet"))
 }
 
-fn read_step(run: &Path, step: u64, columns: &[&str]) -> Result<Vec<ReplyRow>, NoAnswer> {
+/// Reads some columns of the replies of a step.
+pub fn read_step(run: &Path, step: u64, columns: &[&str]) -> Result<Vec<ReplyRow>, NoAnswer> {
     let path = step_path(run, step);
     if !path.is_file() {
         let steps: Vec<String> = rollout_steps(run).iter().map(|known| known.step.to_string()).collect();
@@ -248,25 +306,30 @@ fn read_step(run: &Path, step: u64, columns: &[&str]) -> Result<Vec<ReplyRow>, N
 
 /// A row of a file of rollouts.
 #[derive(Debug)]
-struct ReplyRow {
-    row: usize,
+pub struct ReplyRow {
+    /// Its number in the file, from 0.
+    pub row: usize,
     columns: Map<String, Value>,
 }
 
 impl ReplyRow {
-    fn text(&self, column: &str) -> &str {
+    /// The text in a column; empty if there is none.
+    pub fn text(&self, column: &str) -> &str {
         self.columns.get(column).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn number(&self, column: &str) -> Option<f64> {
+    /// The number in a column.
+    pub fn number(&self, column: &str) -> Option<f64> {
         self.columns.get(column).and_then(Value::as_f64)
     }
 
-    fn group(&self) -> i64 {
+    /// Index of the group in the step; -1 if it is not known.
+    pub fn group(&self) -> i64 {
         self.columns.get("group").and_then(Value::as_i64).unwrap_or(-1)
     }
 
-    fn verdicts(&self) -> Option<Vec<ToolVerdict>> {
+    /// What every tool said; `None` if the file has no readable verdicts.
+    pub fn verdicts(&self) -> Option<Vec<ToolVerdict>> {
         read_verdicts(self.text("verdicts"))
     }
 
@@ -279,11 +342,13 @@ impl ReplyRow {
         }
     }
 
-    fn view(&self, max: usize) -> ReplyView {
+    /// The reply with the first `max` characters of each text.
+    pub fn view(&self, max: usize) -> ReplyView {
         ReplyView {
             row: self.row,
             group: self.group(),
             example: self.text("example").to_owned(),
+            domain: self.text("domain").to_owned(),
             completion: ShownText::new(self.text("completion"), max),
             reward: self.number("reward"),
             advantage: self.number("advantage"),
@@ -304,6 +369,7 @@ fn summary(rows: &[ReplyRow]) -> Option<GroupSummary> {
     Some(GroupSummary {
         group: first.group(),
         example: first.text("example").to_owned(),
+        domain: first.text("domain").to_owned(),
         prompt: ShownText::new(first.text("prompt"), LISTED),
         replies: rows.len(),
         unscored: rows.len() - rewards.len(),

@@ -16,25 +16,31 @@ use crate::assignments::assignments;
 use crate::config_values::{ConfigValue, config_values};
 use crate::downsample::{SampledMetrics, downsample};
 use crate::evaluations::evaluations;
-use crate::exchanges::{exchange, exchanges};
+use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
-use crate::library::library;
-use crate::metric_table::StepMark;
-use crate::rollouts::{GroupSummary, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps};
+use crate::library::{is_judge, library};
+use crate::metric_table::{MetricTable, StepMark};
+use crate::prompt_means::prompt_means;
+use crate::reply_search::search_replies;
+use crate::rollouts::{
+    GroupSummary, NumberBounds, ReplyDetail, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps,
+};
+use crate::score_distributions::score_distributions;
 use crate::server::ViewState;
 use crate::summary::{RunSummary, summary};
-use crate::{assets, guard};
+use crate::tool_service::{ToolService, tool_services};
+use crate::{assets, eval_routes, guard};
 
 /// Number of points of a column if a request does not say it, and the largest.
 const POINTS: usize = 600;
 const MAX_POINTS: usize = 5000;
 /// Number of rows of a page if a request does not say it, and the largest.
-const ROWS: usize = 50;
-const MAX_ROWS: usize = 500;
+pub const ROWS: usize = 50;
+pub const MAX_ROWS: usize = 500;
 
-type Shared = State<Arc<ViewState>>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub type Shared = State<Arc<ViewState>>;
+pub type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// The routes with the guard that every request passes.
 pub fn router(state: Arc<ViewState>) -> Router {
@@ -50,11 +56,18 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/api/group", get(step_group))
         .route("/api/replies", get(step_replies))
         .route("/api/reply", get(step_reply))
+        .route("/api/judged", get(reply_judged))
+        .route("/api/search", get(run_search))
+        .route("/api/prompt", get(prompt_history))
         .route("/api/library", get(run_library))
+        .route("/api/service", get(run_service))
+        .route("/api/scores", get(run_scores))
         .route("/api/assignments", get(run_assignments))
         .route("/api/exchanges", get(run_exchanges))
         .route("/api/exchange", get(one_exchange))
         .route("/api/evaluations", get(run_evaluations))
+        .route("/api/prompt_means", get(run_prompt_means))
+        .merge(eval_routes::routes())
         .route("/api/growth", get(growth))
         .fallback(no_route)
         .layer(from_fn(guard::guard))
@@ -84,12 +97,35 @@ struct Question {
     search: String,
     tool: String,
     outcome: String,
+    domain: String,
+    example: String,
+    advantage: String,
+    least_advantage: Option<f64>,
+    most_advantage: Option<f64>,
+    least_score: Option<f64>,
+    most_score: Option<f64>,
+    /// The newest step that is searched.
+    up_to: Option<u64>,
     sort: String,
 }
 
 impl Question {
     fn rows(&self) -> usize {
         self.limit.unwrap_or(ROWS).min(MAX_ROWS)
+    }
+
+    fn filter(&self) -> ReplyFilter {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        ReplyFilter {
+            tool: given(&self.tool),
+            outcome: given(&self.outcome),
+            score: NumberBounds { least: self.least_score, most: self.most_score },
+            domain: given(&self.domain),
+            advantage: given(&self.advantage),
+            advantages: NumberBounds { least: self.least_advantage, most: self.most_advantage },
+            search: given(&self.search),
+            sort: given(&self.sort),
+        }
     }
 }
 
@@ -128,6 +164,29 @@ struct StepsAnswer {
 #[derive(Serialize)]
 struct GroupsAnswer {
     groups: Vec<GroupSummary>,
+}
+
+#[derive(Serialize)]
+struct ReplyAnswer {
+    #[serde(flatten)]
+    detail: ReplyDetail,
+    /// The text that each token adds; empty if the run has no tokenizer that can be read.
+    token_texts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JudgedAnswer {
+    /// The judges among the tools of the reply.
+    judges: Vec<String>,
+    /// What they were asked about it.
+    exchanges: Vec<ExchangeRow>,
+}
+
+#[derive(Serialize)]
+struct ServiceAnswer {
+    first_step: Option<u64>,
+    last_step: Option<u64>,
+    tools: Vec<ToolService>,
 }
 
 #[derive(Serialize)]
@@ -214,25 +273,62 @@ async fn step_group(State(state): Shared, question: Asked<Question>) -> Response
 }
 
 async fn step_reply(State(state): Shared, question: Asked<Question>) -> Response {
-    about(state, question, |_, run, asked| reply(run, asked.step, asked.row)).await
+    about(state, question, |state, run, asked| {
+        let detail = reply(run, asked.step, asked.row)?;
+        Ok(ReplyAnswer { token_texts: state.tokens.of(run, &detail.token_ids), detail })
+    })
+    .await
 }
 
 async fn step_replies(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| replies(run, asked.step, &asked.filter(), asked.rows())).await
+}
+
+async fn run_search(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| search_replies(run, &asked.filter(), asked.up_to, asked.rows())).await
+}
+
+async fn prompt_history(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        state.prompts.history(&asked.run, run, &asked.example, asked.up_to, asked.rows())
+    })
+    .await
+}
+
+async fn reply_judged(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, asked| {
-        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let filter = ReplyFilter {
-            tool: given(&asked.tool),
-            outcome: given(&asked.outcome),
-            search: given(&asked.search),
-            sort: given(&asked.sort),
-        };
-        replies(run, asked.step, &filter, asked.rows())
+        let detail = reply(run, asked.step, asked.row)?;
+        let verdicts = || detail.group.replies.iter().filter_map(|reply| reply.verdicts.as_ref()).flatten();
+        let judges: Vec<String> =
+            verdicts().map(|verdict| verdict.tool.clone()).filter(|tool| is_judge(run, tool)).collect();
+        let text = detail.group.replies.first().map_or("", |reply| &reply.completion.text);
+        let found = if judges.is_empty() { vec![] } else { judged(run, &judges, &detail.group.prompt.text, text)? };
+        Ok(JudgedAnswer { judges, exchanges: found })
     })
     .await
 }
 
 async fn run_library(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, _| Ok(library(run))).await
+}
+
+async fn run_service(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        let answer = |table: &MetricTable| ServiceAnswer {
+            first_step: table.steps.first().copied(),
+            last_step: table.steps.last().copied(),
+            tools: tool_services(table),
+        };
+        state.tables.with(&asked.run, run, answer)
+    })
+    .await
+}
+
+async fn run_scores(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| {
+        score_distributions(run, asked.from.unwrap_or(0), asked.to.unwrap_or(u64::MAX))
+    })
+    .await
 }
 
 async fn run_assignments(State(state): Shared, question: Asked<Question>) -> Response {
@@ -253,6 +349,10 @@ async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Res
         evaluations(run, during)
     })
     .await
+}
+
+async fn run_prompt_means(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| prompt_means(run)).await
 }
 
 async fn growth(State(state): Shared) -> Response {

@@ -13,10 +13,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::benchmark_results::ItemTables;
 use crate::catalogue::RunCatalogue;
 use crate::growth::{GrowthChannel, RunTraces};
+use crate::prompt_history::PromptIndexes;
 use crate::routes;
 use crate::table_cache::TableCache;
+use crate::token_texts::TokenTexts;
 
 /// How many ports after the wanted one are tried.
 const PORTS: u16 = 50;
@@ -69,6 +72,12 @@ pub struct ViewState {
     pub catalogue: Arc<RunCatalogue>,
     /// Their metrics.
     pub tables: TableCache,
+    /// Which steps have which prompts.
+    pub prompts: PromptIndexes,
+    /// The texts of tokens.
+    pub tokens: TokenTexts,
+    /// The items of benchmarks of rewards.
+    pub items: ItemTables,
     /// The news for open pages.
     pub growth: GrowthChannel,
     /// Turns true when the server stops.
@@ -106,6 +115,9 @@ impl ViewServer {
         let state = ViewState {
             catalogue: Arc::clone(&catalogue),
             tables: TableCache::default(),
+            prompts: PromptIndexes::default(),
+            tokens: TokenTexts::default(),
+            items: ItemTables::default(),
             growth,
             stopped: stopped.clone(),
         };

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// The beginning of a text, and how long the whole text is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShownText {
     /// The text, or its first characters.
     pub text: String,

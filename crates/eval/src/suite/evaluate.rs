@@ -184,12 +184,13 @@ impl SuiteEval {
         by_group.into_iter().filter_map(value).collect()
     }
 
-    /// The graded replies as JSONL: one line per reply, with its text, its score and why a score is missing.
+    /// The graded replies as JSONL: one line per reply, with its prompt, its text, its score and why a score is missing.
     pub fn graded_jsonl(&self, graded: &[Vec<GradedReply>]) -> String {
         let mut out = String::new();
         for (prompt, replies) in self.prompts.iter().zip(graded) {
             for (sample, r) in replies.iter().enumerate() {
-                let mut line = json!({ "id": prompt.example.id, "sample": sample, "reply": r.text, "score": r.score });
+                let example = &prompt.example;
+                let mut line = json!({ "id": example.id, "sample": sample, "prompt": example.prompt(), "reply": r.text, "score": r.score });
                 if !self.suite.tools.is_empty() {
                     line["right"] = r.is_correct().into();
                 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rlar_data::{Column, Example, parquet};
 use rlar_policy::PolicyError;
-use rlar_rewards::ToolScore;
+use rlar_rewards::{ToolScore, domain};
 use rlar_run::{Disk, RunError, RunFolder, sync_or_rewrite};
 
 use crate::TrainError;
@@ -86,6 +86,7 @@ fn columns(step: u64, rows: &ReplyRows, advantages: &[Vec<Option<f64>>]) -> Vec<
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
     let ours = vec![
         ("example".to_owned(), rows.of_example(|e| e.id.clone())),
+        ("domain".to_owned(), rows.of_example(|e| domain(e).to_owned())),
         ("group".to_owned(), rows.numbered_groups()),
         ("reference".to_owned(), rows.of_example(|e| e.reference.clone().unwrap_or_default())),
         ("reward".to_owned(), rows.numbers(|r| r.scores.total())),

@@ -80,9 +80,11 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
     let lines = std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap();
     assert_eq!(lines.lines().filter(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()).count(), 43);
     // Routes are compared with each single tool.
-    let routed = with(&["--route", "builtin", "--route", "static:concise"]);
+    let routed = with(&["--route", "builtin", "--route", "static:concise", "--out", "results"]);
+    let written = std::fs::read_to_string(folder.path().join("results/routing.json")).unwrap();
     for part in ["best static tool", "uniform ensemble", "route builtin", "route static:concise", "oracle per item"] {
         assert!(routed.contains(part), "{part} is not in {routed}");
+        assert!(written.contains(part), "{part} is not in {written}");
     }
 }
 

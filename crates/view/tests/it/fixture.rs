@@ -46,6 +46,7 @@ pub fn write_rollouts(run: &Path, step: u64, replies: &[FixtureReply]) -> PathBu
         ("completion".to_owned(), texts(|r| r.completion.to_owned())),
         ("advantage".to_owned(), numbers(|r| r.advantage)),
         ("example".to_owned(), texts(|r| format!("example-{}", r.group))),
+        ("domain".to_owned(), texts(|r| if r.group == 0 { "sums" } else { "words" }.to_owned())),
         ("group".to_owned(), Column::Whole(replies.iter().map(|r| r.group).collect())),
         ("reference".to_owned(), texts(|_| "42".to_owned())),
         ("reward".to_owned(), numbers(|r| r.reward)),

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod finding;
 mod fixture;
 mod growing;
 mod hostile;
 mod page;
 mod reading;
 mod refusals;
+mod results;
+mod tools;
 
 use std::path::Path;
 use std::time::Duration;
