@@ -44,7 +44,7 @@ bench-sandbox *PROBLEMS:
 bench-start *ARGS:
     cargo build --release && scripts/bench-start.py {{ARGS}}
 
-# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures), or resume it
+# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains), or resume it
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 

@@ -9,9 +9,10 @@
     ablations   the same from the same warm-ups, without KL, without clip-higher, with groups of 2, 4 and 16
     smollm2     configs/smollm2-arithmetic.yaml, one seed; scripts/fetch-smollm2.sh fetches the model
     failures    a reward that fails at random for one reply in five: failures left out against failures that score 0
+    four-domains  one policy for four domains: rewards that agents choose against one static reward (four_domains/experiment.py)
 
 An experiment may be stopped and started at any time: an unfinished run is resumed (`--resume auto`), a finished one is not
-repeated. Curves go to docs/results/NAME.png, their data to docs/results/NAME.csv, the table to standard output.
+repeated. Curves go to docs/results/NAME.png (or .svg), their data to docs/results/NAME.csv, the table to standard output.
 
 `--smallest` takes two steps of every run, to see that the script works, and writes curves and data to the folder of runs.
 """
@@ -26,10 +27,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import config_files
 from config_files import without
+from four_domains.report import four_domains
+from learning_runs import ROOT, Runs, table
 
-ROOT = Path(__file__).resolve().parent.parent
 FAILING = """\
 import os, random, re
 draw = random.Random(int.from_bytes(os.urandom(8), "little"))
@@ -53,57 +54,6 @@ file: verifier.py
 origin: scripts/results.py
 """
 FAILURE_SHARE = 0.2
-
-
-class Runs:
-    """Runs of rlar in a folder, none of them repeated once it is finished."""
-
-    def __init__(self, rlar, folder, smallest):
-        self.rlar, self.folder, self.smallest = rlar, folder, smallest
-        self.results = folder if smallest else ROOT / "docs/results"
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def command(self, *arguments):
-        """Runs rlar and returns its standard output."""
-        process = subprocess.run([self.rlar, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE)
-        if process.returncode != 0:
-            sys.exit(f"`rlar {' '.join(map(str, arguments))}` ended with exit code {process.returncode}")
-        return process.stdout
-
-    def load(self, name):
-        """A config of the project, with the numbers of `--smallest` in it."""
-        config = config_files.read(ROOT / "configs" / name)
-        if self.smallest:
-            config["train"]["steps"] = 2
-            config["eval"] = dict(samples=1, limit=20)
-            if "warmup" in config:
-                config["warmup"]["steps"] = 2
-        return config
-
-    def train(self, name, config, *more):
-        """The folder of a finished run of a config."""
-        path, run = self.folder / f"{name}.yaml", self.folder / name
-        if not (run / "report.json").exists():
-            config_files.write(path, config)
-            print(f"{name} …", file=sys.stderr, flush=True)
-            self.command("train", "--config", path, "--run", run, "--resume", "auto", *more)
-        return run
-
-    def warm(self, base, seed):
-        """The policy after the warm-up with a seed."""
-        config = dict(base, seed=seed, train=dict(base["train"], steps=0), data=without(base["data"], "heldout"))
-        return self.train(f"warm-{seed}", config) / "final"
-
-    def accuracy(self, name, config, model):
-        """Held-out accuracy of a model in percent, sampled and greedy, and the number of answers."""
-        output = self.folder / f"{name}.eval.txt"
-        if not output.exists():
-            path = self.folder / f"{name}.eval.yaml"
-            config_files.write(path, config)
-            output.write_text(self.command("eval", "--config", path, "--model", model))
-        row = next(line for line in output.read_text().splitlines() if line.startswith("all"))
-        sampled, answers, greedy, *_ = [word for word in row.split()[1:] if word != "%"]
-        return float(sampled), float(greedy), int(answers)
 
 
 def report(run):
@@ -145,12 +95,6 @@ def draw(runs, name, title, curves):
     axes.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(runs.results / f"{name}.png", dpi=100)
-
-
-def table(head, rows):
-    for row in (head, ["---"] * len(head), *rows):
-        print("| " + " | ".join(map(str, row)) + " |")
-    print()
 
 
 def math_job(runs, seeds):
@@ -280,7 +224,8 @@ def bias(size):
            "turned into 0"], rows)
 
 
-EXPERIMENTS = {"math": (math_job, 3), "ablations": (ablations, 3), "smollm2": (smollm2, 1), "failures": (failures, 5)}
+EXPERIMENTS = {"math": (math_job, 3), "ablations": (ablations, 3), "smollm2": (smollm2, 1), "failures": (failures, 5),
+               "four-domains": (four_domains, 3)}
 
 
 def main():

@@ -13,12 +13,15 @@ export PYTHONPYCACHEPREFIX=$scratch/pycache
 limited() { timeout --kill-after 10 600 "$@"; }
 
 echo "== every script compiles"
-python3 -m py_compile scripts/*.py scripts/oracles/*.py scripts/engines/*.py crates/rlar/python/*/*.py
+python3 -m py_compile scripts/*.py scripts/*/*.py crates/rlar/python/*/*.py
 for script in scripts/*.sh scripts/engines/*.sh; do bash -n "$script"; done
 
 echo "== the data sets are what their generators write"
 for generator in scripts/make-*.py; do python3 "$generator" "$scratch/datasets"; done
 diff --recursive --brief --exclude README.md --exclude origins.yaml datasets "$scratch/datasets"
+
+echo "== what scripts/four_domains calls true"
+limited scripts/test_four_domains.py
 
 echo "== scripts/results.py"
 for experiment in math failures; do
