@@ -106,7 +106,8 @@ async fn step(model: &mut TrainingModel, number: u32, completions: u32) -> Resul
     let data = sampled.iter().zip(&rewards);
     let data: Vec<Datum> =
         data.map(|(s, reward)| Datum::completion(&PROMPT, &s.tokens, &s.logprobs, reward - mean)).collect();
-    // Both requests are on their way before the first result is there.
+    // Both requests are on their way before the first result is there. A training that matters waits for the pass first: see
+    // `TrainingModel`.
     let pass = model.forward_backward(&data, LossFunction::ImportanceSampling).await?;
     let step = model.optim_step(AdamParams { learning_rate: 2e-2, eps: 1e-8, ..AdamParams::default() }).await?;
     let pass = pass.result().await?;

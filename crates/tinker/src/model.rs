@@ -23,8 +23,8 @@ use crate::session::{NewModel, TrainingSession};
 
 /// A model that is trained on the server: a LoRA adapter with its gradients and its optimizer.
 ///
-/// Requests are carried out in the order in which they were acknowledged, so a step may be asked for before the results of
-/// its passes are there. A request whose acknowledgement is lost is sent again if the server recognises it by its number
+/// Wait for the results of passes before asking for the step: SkyRL 0.3 looks for passes and steps one after the other, and may
+/// take a step first that arrives in between. A request whose acknowledgement is lost is sent again if the server recognises it by its number
 /// (`seq_id`), which [`TrainingSession::create_model`] finds out. SkyRL 0.3 does not. There, passes with gradients and
 /// steps that may have been taken give [`TinkerError::Unacknowledged`], and this model refuses all further work.
 #[derive(Debug)]
