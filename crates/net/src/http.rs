@@ -9,14 +9,14 @@ use crate::retry::AttemptError;
 
 /// An HTTP client builder with the crate's defaults: TLS by rustls with the `ring` provider, and at most 10 s to
 /// connect.
-pub(crate) fn builder() -> ClientBuilder {
+pub fn builder() -> ClientBuilder {
     // Fails if another part of the process has already installed a provider, which then serves here as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().connect_timeout(Duration::from_secs(10))
 }
 
 /// A URL without the parts that may be secret: user, password, query and fragment.
-pub(crate) fn redacted(address: &str) -> String {
+pub fn redacted(address: &str) -> String {
     match Url::parse(address) {
         Ok(mut url) => {
             let _ = url.set_username("");
@@ -51,7 +51,7 @@ pub(crate) fn attempt_error(error: reqwest::Error) -> AttemptError<String> {
 
 /// The message of an error followed by those of its causes, without the URL. The causes are needed because the
 /// outermost message is only "error sending request".
-pub(crate) fn error_chain(error: reqwest::Error) -> String {
+pub fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();
@@ -63,7 +63,7 @@ pub(crate) fn error_chain(error: reqwest::Error) -> String {
 }
 
 /// Reads the body of a response; `None` if the body is longer than `max_bytes` bytes.
-pub(crate) async fn read_body(response: &mut Response, max_bytes: u64) -> Result<Option<Vec<u8>>, reqwest::Error> {
+pub async fn read_body(response: &mut Response, max_bytes: u64) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);

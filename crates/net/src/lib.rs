@@ -7,12 +7,13 @@
 //!   ([`llm::Replay`]), with a log, a cache and a budget.
 //! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves local models with its protocol.
 //! - [`web`]: web search.
+//! - [`http`]: what HTTP clients of other crates share with these: defaults, addresses without secrets, limited bodies.
 
 mod error;
 mod get_file;
 mod get_text;
 mod hex;
-mod http;
+pub mod http;
 pub mod hub;
 pub mod llm;
 mod post_json;

@@ -34,12 +34,12 @@ impl Secret {
     }
 
     /// The secret text, for the code that sends it.
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.text
     }
 
     /// Replaces every occurrence of this secret in a text by `[secret]`, also where the secret is escaped as in JSON.
-    pub(crate) fn redact(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         if self.text.is_empty() {
             return text.to_owned();
         }
