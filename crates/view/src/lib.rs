@@ -10,29 +10,31 @@
 //! 3. `routes` answers requests with what the readers give, as JSON, through `answer`; `guard` lets in the programs of
 //!    this machine and the page itself; `assets` holds the page.
 //! 4. `server` starts and stops all of it.
+//!
+//! The catalogue and the readers are public, because reports read runs, too.
 
-mod answer;
+pub mod answer;
 mod assets;
-mod assignments;
-mod bounded_file;
-mod catalogue;
-mod config_values;
-mod downsample;
-mod evaluations;
-mod exchanges;
+pub mod assignments;
+pub mod bounded_file;
+pub mod catalogue;
+pub mod config_values;
+pub mod downsample;
+pub mod evaluations;
+pub mod exchanges;
 mod growth;
 mod guard;
-mod hints;
-mod json_lines;
-mod library;
-mod metric_table;
-mod redact;
-mod rollouts;
+pub mod hints;
+pub mod json_lines;
+pub mod library;
+pub mod metric_table;
+pub mod redact;
+pub mod rollouts;
 mod routes;
 mod server;
-mod shown_text;
-mod summary;
+pub mod shown_text;
+pub mod summary;
 mod table_cache;
-mod verdict;
+pub mod verdict;
 
 pub use server::{ViewError, ViewOptions, ViewServer};
