@@ -4,6 +4,7 @@ mod benchmark;
 mod eval;
 mod models;
 mod path;
+mod report;
 mod rewards;
 mod runs;
 mod sandbox;
@@ -22,6 +23,7 @@ use rlar_run::OutputMode;
 pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
 pub use models::{ConvertArguments, DtypeArgument, GenerateArguments, GpuCheckArguments, ScoreArguments};
+pub use report::{PlotArguments, ReportArguments};
 pub use rewards::{ChoosingAgent, RewardsCommand, ToolArguments};
 pub use runs::{CompareArguments, InitArguments, RolloutsArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
@@ -126,6 +128,16 @@ pub enum Command {
         after_help = "Prints the page's address. It is for this machine alone, and nothing is written into a run.\n\nExamples:\n  rlar view runs/math\n  rlar view runs --port 9000 --no-browser"
     )]
     View(ViewArguments),
+    /// Write what is known of runs into one page to pass on, or into Markdown for a README or a model card.
+    #[command(
+        after_help = "Nothing is written into a run.\n\nExamples:\n  rlar report runs/math --html math.html\n  rlar report runs/one runs/other --html both.html\n  rlar report runs/math --markdown results.md --plots"
+    )]
+    Report(ReportArguments),
+    /// Draw a metric of runs as SVG.
+    #[command(
+        after_help = "Examples:\n  rlar plot runs/math reward --svg reward.svg\n  rlar plot runs/one runs/other kl --log --smooth 0.9 > kl.svg"
+    )]
+    Plot(PlotArguments),
     /// Fill a library folder with the reward tools that a config's data needs.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewardsArguments),

@@ -13,8 +13,8 @@ use crate::cli::{Arguments, Command, ConfigCommand, ConvertArguments, DtypeArgum
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::{
-    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, rewards, rollouts, sandbox,
-    schema, score, serve, train, view,
+    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, report, rewards, rollouts,
+    sandbox, schema, score, serve, train, view,
 };
 
 pub fn run(command: Command) -> Result<()> {
@@ -35,6 +35,8 @@ pub fn run(command: Command) -> Result<()> {
         Command::Rollouts(arguments) => rollouts::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::View(arguments) => view::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Plot(arguments) => report::plot(&arguments),
         Command::Data { command } => data::run(&command),
         Command::FetchRewards(arguments) => fetch_rewards::run(&arguments),
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),

@@ -26,6 +26,7 @@ mod interrupt;
 mod language_model;
 mod model;
 mod output;
+mod report;
 mod rewards;
 mod rollouts;
 mod routing;

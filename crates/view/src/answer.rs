@@ -12,7 +12,8 @@ use serde::Serialize;
 pub struct NoAnswer {
     status: StatusCode,
     code: &'static str,
-    message: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 /// The JSON of a [`NoAnswer`].

@@ -12,39 +12,41 @@
 //! 4. `routes` and `eval_routes` answer requests with what the readers give, as JSON, through `answer`; `guard` lets in
 //!    the programs of this machine and the page itself; `assets` holds the page.
 //! 5. `server` starts and stops all of it.
+//!
+//! The catalogue and the readers are public, because reports read runs, too.
 
-mod answer;
+pub mod answer;
 mod assets;
-mod assignments;
+pub mod assignments;
 mod benchmark_results;
-mod bounded_file;
-mod catalogue;
-mod config_values;
-mod downsample;
+pub mod bounded_file;
+pub mod catalogue;
+pub mod config_values;
+pub mod downsample;
 mod eval_folders;
 mod eval_routes;
-mod evaluations;
-mod exchanges;
+pub mod evaluations;
+pub mod exchanges;
 mod growth;
 mod guard;
-mod hints;
-mod json_lines;
-mod library;
-mod metric_table;
+pub mod hints;
+pub mod json_lines;
+pub mod library;
+pub mod metric_table;
 mod prompt_history;
 mod prompt_means;
-mod redact;
+pub mod redact;
 mod reply_search;
-mod rollouts;
+pub mod rollouts;
 mod routes;
 mod score_distributions;
 mod server;
-mod shown_text;
+pub mod shown_text;
 mod suite_results;
-mod summary;
+pub mod summary;
 mod table_cache;
 mod token_texts;
 mod tool_service;
-mod verdict;
+pub mod verdict;
 
 pub use server::{ViewError, ViewOptions, ViewServer};

@@ -130,7 +130,7 @@ fn a_run_shows_its_rollouts_and_compares_with_another() {
     refused(&run(folder.path(), &["rollouts", "runs/a", "--tool", "none"]), 2, &["no reply has a score of `none`"]);
     refused(&run(folder.path(), &["rollouts", "nowhere"]), 2, &["nowhere is no run with rollouts"]);
     let compared = text(&run(folder.path(), &["compare", "runs/a", "runs/b"]).stdout);
-    for part in ["seed", "runs/a", "reward/mean, last 4 steps", "steps"] {
+    for part in ["seed", "runs/a", "reward/mean, last 4 steps", "steps", "held-out accuracy, sampled, after"] {
         assert!(compared.contains(part), "{part}: {compared}");
     }
     fs::write(folder.path().join("model.txt"), "x").unwrap();

@@ -11,6 +11,7 @@ mod kills;
 mod learners;
 mod looking;
 mod libraries;
+mod report;
 mod rewards_gone_wrong;
 mod serve;
 mod serve_faults;
