@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rlar_data::{Completion, Example, Preference};
 use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, PairCounts, TaskPairs, ToolWeight};
 use rlar_rewards::{
-    CombineAs, Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolScore, WeightedTool, domain,
+    CombineAs, Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolEvidence, ToolScore, WeightedTool, domain,
 };
 use rlar_run::{Checkpoint, Journal};
 use serde::{Deserialize, Serialize};
@@ -164,15 +164,18 @@ impl LearnedWeights {
     }
 
     /// Gives the scores of a reply to a prompt of this domain their learned weights. If an admitted verifier judges the
-    /// prompt, the scores of roughly right tools are removed; all replies to a prompt are treated alike, because a tool
-    /// abstains only because of the prompt. Tools in `rewards.always` keep their weights.
+    /// prompt, and was not measured to pay for perfect replies only, the scores of roughly right tools are removed; all
+    /// replies to a prompt are treated alike, because a tool abstains only because of the prompt. Tools in
+    /// `rewards.always` keep their weights.
     pub fn apply(&self, domain: &str, scores: &mut Scores, library: &Library, always: &[WeightedTool]) {
         let is_term = |score: &ToolScore| score.weight > 0.0;
         let decides = |score: &ToolScore| {
             let is_verifier = library.card(&score.tool).is_some_and(ToolCard::is_verifier);
             let is_always = always.iter().any(|member| member.tool == *score.tool);
             let judges = !matches!(score.outcome, Outcome::Abstained(_));
-            is_term(score) && is_verifier && !is_always && judges && is_admitted(library, &score.tool)
+            let is_perfect_only = library.evidence(domain, &score.tool).is_some_and(ToolEvidence::is_perfect_only);
+            let is_decisive = is_verifier && is_admitted(library, &score.tool) && !is_perfect_only;
+            is_term(score) && is_decisive && !is_always && judges
         };
         let is_fuzzy = |score: &ToolScore| is_term(score) && is_learned(&score.tool, library, always);
         if scores.tools.iter().any(decides) {

@@ -8,8 +8,8 @@ use rlar_grpo::rollouts::learned_weights::{LearnedWeights, teaches_weights};
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
 use rlar_policy::Finish;
 use rlar_rewards::{
-    Assignment, Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Scores, Status, ToolContext, ToolScore,
-    WeightedTool,
+    Assignment, Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Scores, Status, ToolContext, ToolEvidence,
+    ToolScore, WeightedTool,
 };
 use rlar_sandbox::SandboxLimits;
 use serde_json::json;
@@ -83,6 +83,17 @@ fn an_admitted_verifier_that_judges_the_prompt_decides_alone() {
     let beside = [("numeric_match", 1.0), ("token_f1", 1.5), ("edit_similarity", 0.5), ("brevity", 0.5)];
     are(&with(Outcome::Abstained("no reference".into()), &library), &beside);
     are(&with(Outcome::Scored(1.0), &provisional("numeric_match")), &beside);
+    // Where replies can be half right, one that pays for perfect replies only does not decide.
+    let strict = |half_right_auc| {
+        let mut library = library.clone();
+        let identity = library.identity("numeric_match").unwrap();
+        let evidence = ToolEvidence { identity, auc: Some(1.0), half_right_auc, status: Status::Admitted };
+        library.set_evidence("sums", "numeric_match", evidence);
+        with(Outcome::Scored(1.0), &library)
+    };
+    are(&strict(Some(0.5)), &beside);
+    are(&strict(Some(0.9)), &alone);
+    are(&strict(None), &alone);
 }
 
 #[test]

@@ -12,9 +12,6 @@ use crate::tool::card::{ToolCard, ToolRole};
 /// The wrong sample reply to a prompt, where none can be made from the reference.
 const NO_ANSWER: &str = "I do not know.";
 
-/// The AUC over half-right and bad replies up to which a tool pays for perfect replies only; 0.5 is chance.
-const PERFECT_ONLY: f64 = 0.6;
-
 /// The AUC that a tool must reach both over good and bad and over half-right and bad replies, so that it can be chosen in
 /// the place of one that pays for perfect replies only.
 const GRADED: f64 = 0.9;
@@ -80,7 +77,7 @@ impl<'a> OfferedTool<'a> {
 
     /// Whether the tool was measured to pay for perfect replies only, where replies can be half right.
     pub(super) fn is_perfect_only(&self) -> bool {
-        self.evidence.and_then(|e| e.half_right_auc).is_some_and(|auc| auc <= PERFECT_ONLY)
+        self.evidence.is_some_and(ToolEvidence::is_perfect_only)
     }
 
     /// Whether the tool was measured to rank good replies and half-right ones above bad ones.

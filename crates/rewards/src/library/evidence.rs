@@ -32,6 +32,16 @@ pub struct ToolEvidence {
     pub status: Status,
 }
 
+/// The AUC over half-right and bad replies up to which a tool pays for perfect replies only; 0.5 is chance.
+const PERFECT_ONLY: f64 = 0.6;
+
+impl ToolEvidence {
+    /// Whether the tool was measured to pay for perfect replies only, on a task whose replies can be half right.
+    pub fn is_perfect_only(&self) -> bool {
+        self.half_right_auc.is_some_and(|auc| auc <= PERFECT_ONLY)
+    }
+}
+
 /// The evidence of a library by task label, then by the name of the tool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
