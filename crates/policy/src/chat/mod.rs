@@ -2,24 +2,27 @@
 
 mod arguments;
 mod builtins;
+mod compiled;
 mod json;
 mod methods;
 mod percent;
 mod python;
+mod rendering_thread;
 mod source;
 mod text;
 mod tokens;
 
-use std::fmt::Write;
 use std::ops::Range;
 
 use chrono::{Local, NaiveDateTime};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value};
 use serde_json::json;
 
+use self::compiled::render_compiled;
 use crate::error::PolicyError;
+
+pub use self::rendering_thread::on_rendering_thread;
 
 /// One turn of a conversation: who speaks, and the text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -84,26 +87,10 @@ pub fn local_seconds() -> i64 {
 const OPEN: char = '\u{FDD0}';
 const CLOSE: char = '\u{FDD1}';
 
-/// Largest number of steps that rendering a template may take.
-const FUEL: u64 = 50_000_000;
-/// Largest size of a template, in bytes.
-const LONGEST: usize = 1 << 16;
-/// Size of the rendering thread's stack, in bytes: enough for the deepest expression that fits into a template of
-/// [`LONGEST`] bytes.
-const STACK: usize = 1 << 29;
 /// Deepest nesting of a value that a template may write.
 const DEEPEST: usize = 64;
 /// Largest number of parts (nested values) of a value that a template may write.
 const PARTS: usize = 1 << 20;
-
-fn wrong(e: &Error) -> PolicyError {
-    // For `raise_exception`, only the template's message is shown; for other errors, also the line in the template.
-    let message = match e.kind() {
-        ErrorKind::InvalidOperation if e.detail().is_some() => e.detail().unwrap_or_default().to_owned(),
-        _ => format!("{e:#}"),
-    };
-    PolicyError::Tokenizer(format!("chat template: {message}"))
-}
 
 impl ChatTemplate {
     /// Whether the template marks the model's replies with `{% generation %}`.
@@ -112,68 +99,10 @@ impl ChatTemplate {
     }
 
     /// Turns a conversation into text. For hostile templates, the number of steps and the nesting of values are
-    /// limited; the memory is not.
+    /// limited, and the stack is large; the memory is not limited. Many conversations are rendered faster within
+    /// [`on_rendering_thread`].
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
-        std::thread::scope(|scope| {
-            let job = || self.render_here(conversation);
-            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, job);
-            let thread = thread.map_err(|e| {
-                PolicyError::Tokenizer(format!("chat template: cannot start a thread to render it: {e}"))
-            })?;
-            thread.join().unwrap_or_else(|_| Err(PolicyError::Tokenizer("chat template: rendering it failed".into())))
-        })
-    }
-
-    fn render_here(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
-        let refuse = |why: &str| Err(PolicyError::Tokenizer(format!("chat template: {why}")));
-        if self.source.len() > LONGEST {
-            return refuse("longer than 64 KB");
-        }
-        let contents =
-            serde_json::json!([conversation.messages, conversation.tools, conversation.variables]).to_string();
-        if self.source.contains([OPEN, CLOSE]) || contents.contains([OPEN, CLOSE]) {
-            return refuse("the conversation holds U+FDD0 or U+FDD1, which are not characters");
-        }
-        let mut env = Environment::new();
-        env.set_fuel(Some(FUEL));
-        // `transformers` configures Jinja with these two options.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(|e| wrong(&e))?);
-        builtins::add(&mut env);
-        env.set_formatter(|out, _, value| match value.kind() {
-            ValueKind::Undefined => Ok(()),
-            ValueKind::String => out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from),
-            _ => {
-                bounded(value, 0, &mut PARTS.clone())?;
-                out.write_str(&python::to_str(value)).map_err(Error::from)
-            }
-        });
-        env.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        let now = conversation.now.or(self.today);
-        env.add_function("strftime_now", move |format: &str| -> Result<String, Error> {
-            let now = now.unwrap_or_else(|| Local::now().naive_local());
-            let mut text = String::new();
-            let unknown = |_| Error::new(ErrorKind::InvalidOperation, format!("strftime_now cannot write `{format}`"));
-            write!(text, "{}", now.format(format)).map_err(unknown)?;
-            Ok(text)
-        });
-        env.add_filter("rlar_generation", |text: &str| format!("{OPEN}{text}{CLOSE}"));
-        let source = source::rewritten(&self.source);
-        let template = env.template_from_str(&source).map_err(|e| wrong(&e))?;
-
-        let mut variables = conversation.variables.clone();
-        variables.insert("messages".into(), conversation.messages.clone().into());
-        let tools = if conversation.tools.is_empty() { json!(null) } else { conversation.tools.clone().into() };
-        variables.insert("tools".into(), tools);
-        variables.insert("documents".into(), json!(null));
-        variables.insert("add_generation_prompt".into(), conversation.generation.into());
-        for (name, token) in &self.tokens {
-            variables.insert(name.clone(), token.clone().into());
-        }
-        let text = template.render(Serde(&variables)).map_err(|e| wrong(&e))?;
-        Ok(unmarked(&text))
+        on_rendering_thread(|| render_compiled(self, conversation))?
     }
 }
 

@@ -4,8 +4,8 @@
 use std::fs;
 
 use rlar_oracles::{needs_oracles, oracle};
-use rlar_policy::chat::ChatTemplate;
-use rlar_policy::{Conversation, Tokenizer};
+use rlar_policy::chat::{ChatTemplate, on_rendering_thread};
+use rlar_policy::{Conversation, Tokenizer, Turn};
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> Value {
@@ -183,6 +183,51 @@ fn a_hostile_template_ends_with_an_error() {
     }
     // Whatever it comes to, it comes to an end.
     let _ = template(&deep).render(&Conversation::default());
+}
+
+/// The number of the thread that this process starts next.
+fn next_thread() -> u64 {
+    let id = std::thread::spawn(|| format!("{:?}", std::thread::current().id())).join().unwrap();
+    id.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+#[test]
+fn ten_thousand_conversations_do_not_need_a_thread_each() {
+    let chat = template("{% for m in messages %}[{{ m.content }}]{% endfor %}");
+    let text = |i: usize| {
+        let content = i.to_string();
+        chat.render(&Conversation::new(&[Turn { role: "user", content: &content }], true)).unwrap().text
+    };
+    let before = next_thread();
+    let texts = on_rendering_thread(|| (0..10_000).map(text).collect::<Vec<String>>()).unwrap();
+    let started = next_thread() - before;
+    // Other tests start threads at the same time, but not as many.
+    assert!(started < 2000, "{started} threads");
+    assert!(texts.iter().enumerate().all(|(i, text)| *text == format!("[{i}]")));
+}
+
+#[test]
+fn a_hostile_template_spoils_no_other_on_its_thread() {
+    let good = template("{{ messages[0].content }} in {{ strftime_now('%Y') }}");
+    let rendered = |year: i32| {
+        let messages = vec![json!({ "role": "user", "content": "Hello" })];
+        let now = format!("{year}-01-02T03:04:05").parse().ok();
+        good.render(&Conversation { messages, now, ..Conversation::default() }).unwrap().text
+    };
+    on_rendering_thread(|| {
+        for (i, source) in
+            ["{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{% if %}"]
+                .into_iter()
+                .enumerate()
+        {
+            assert!(template(source).render(&Conversation::default()).is_err());
+            // The steps of one rendering are not those of the next, and every conversation has its own time.
+            let year = 2001 + i as i32;
+            assert_eq!(rendered(year), format!("Hello in {year}"));
+            assert_eq!(rendered(year + 10), format!("Hello in {}", year + 10));
+        }
+    })
+    .unwrap();
 }
 
 #[test]
