@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::columns::{CompiledColumns, columns_of, messages, recognise, text_of};
 use crate::error::DataError;
 use crate::example::{Example, Message, Role};
-use crate::final_answer::{FinalAnswers, find_final_answers};
-use crate::rows::{DataRow, json_type_name, read_rows};
+use crate::example_list::ExampleList;
+use crate::files::FoundFiles;
+use crate::final_answer::{AnswerRule, ForEachBlock, answer_rule};
+use crate::parallel::on_all_cores;
+use crate::rows::{DataRow, UnparsedRow, json_type_name, read_rows};
+use crate::unique_ids::UniqueIds;
 
 /// Maximum number of examples of a data set that keep the worked solution from which their reference was taken.
 const KEPT_SOLUTIONS: usize = 1000;
@@ -55,21 +60,64 @@ pub fn read_examples(path: &Path, bytes: &[u8], needs: Needs) -> Result<Vec<Exam
 /// others. In references that hold a worked solution, the final answer is found and becomes the reference. The id of a
 /// row without `id` is its line; ids must be unique.
 pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Needs) -> Result<ExampleSet, DataError> {
-    let mut set = ExampleSet::default();
-    let mut notes: BTreeMap<String, usize> = BTreeMap::new();
-    let mut seen = BTreeMap::new();
     let files = rows.iter().map(|row| &row.path).collect::<BTreeSet<_>>().len();
-    for row in rows {
-        let (path, line) = (row.path.clone(), row.line);
+    let mut reading = Reading::new(RowReader { columns, needs, files });
+    let mut rows = rows.into_iter().peekable();
+    while let Some(path) = rows.peek().map(|row| row.path.clone()) {
+        let of_file = std::iter::from_fn(|| rows.next_if(|row| row.path == path));
+        reading.add(&path, of_file.map(UnparsedRow::from).collect())?;
+    }
+    let ListedExamples { examples, notes, unclear_references } = reading.end()?;
+    Ok(ExampleSet { examples: examples.iter().collect::<Result<_, _>>()?, notes, unclear_references })
+}
+
+/// Makes one example from each row of some files, as [`examples`] does, on all processor cores and with few rows in
+/// memory at a time.
+pub fn list_examples(
+    files: FoundFiles,
+    columns: Option<&CompiledColumns>,
+    needs: Needs,
+) -> Result<ListedExamples, DataError> {
+    let mut reading = Reading::new(RowReader { columns, needs, files: files.count() });
+    files.for_each_block(|path, rows| reading.add(path, rows))?;
+    reading.end()
+}
+
+/// The examples of a data set that may be large, with the same notes as in [`ExampleSet`].
+#[derive(Debug, Default)]
+pub struct ListedExamples {
+    /// The examples, in the order of the rows.
+    pub examples: ExampleList,
+    /// As in [`ExampleSet`].
+    pub notes: Vec<String>,
+    /// As in [`ExampleSet`].
+    pub unclear_references: Option<String>,
+}
+
+/// How the rows of a data set are read.
+struct RowReader<'c> {
+    columns: Option<&'c CompiledColumns<'c>>,
+    needs: Needs,
+    /// Number of files that the rows are from.
+    files: usize,
+}
+
+/// The example of a row, with the notes on its columns.
+struct ReadRow {
+    line: usize,
+    example: Example,
+    recognised: Vec<String>,
+}
+
+impl RowReader<'_> {
+    fn read(&self, row: DataRow) -> Result<ReadRow, DataError> {
+        let DataRow { path, line, columns } = row;
         let wrong = |message: String| DataError::Row { path: path.to_path_buf(), line, message };
-        let default_id = default_id(&path, line, files);
+        let default_id = default_id(&path, line, self.files);
         // The column of the reference, which is no further column of the example, may hold what is to be imitated.
-        let reply = (needs == Needs::Demonstration).then(|| reply_column(&row.columns)).flatten();
-        let (example, recognised) = example(row.columns, columns, default_id).map_err(wrong)?;
-        for note in recognised {
-            *notes.entry(note).or_default() += 1;
-        }
-        let missing = match needs {
+        let reply = (self.needs == Needs::Demonstration).then(|| reply_column(&columns)).flatten();
+        let (example, recognised) = example(columns, self.columns, default_id).map_err(wrong)?;
+        let missing = match self.needs {
             Needs::Reference if example.reference.is_none() => Some("`reference` (or `answer`)"),
             Needs::Demonstration if example.demonstration.is_none() && !ends_with_reply(&example) => {
                 Some("`demonstration` (or a last message of the role `assistant`)")
@@ -82,46 +130,93 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
                 how_to_map(missing, &example.columns, reply)
             )));
         }
-        if let Some(first) = seen.insert(example.id.clone(), line) {
-            return Err(wrong(format!("the id `{}` is also that of line {first}", example.id)));
-        }
-        set.examples.push(example);
+        Ok(ReadRow { line, example, recognised })
     }
-    let count = set.examples.len();
-    set.notes =
-        notes.into_iter().map(|(note, n)| if n == count { note } else { format!("{note} ({n} rows)") }).collect();
-    if columns.is_none_or(|columns| !columns.has("reference")) {
-        set.find_final_answers();
-    }
-    Ok(set)
 }
 
-impl ExampleSet {
+/// A data set that is being read.
+struct Reading<'c> {
+    reader: RowReader<'c>,
+    examples: ExampleList,
+    /// How many rows each note is about.
+    notes: BTreeMap<String, usize>,
+    ids: UniqueIds,
+}
+
+impl<'c> Reading<'c> {
+    fn new(reader: RowReader<'c>) -> Self {
+        Self { reader, examples: ExampleList::default(), notes: BTreeMap::new(), ids: UniqueIds::default() }
+    }
+
+    /// Adds the next rows, which are from the file at `path`.
+    fn add(&mut self, path: &Arc<Path>, rows: Vec<UnparsedRow>) -> Result<(), DataError> {
+        let read = |row: UnparsedRow| self.reader.read(row.parse(path)?);
+        let shares = on_all_cores(rows, |share| share.into_iter().map(read).collect::<Vec<_>>());
+        let mut examples = Vec::new();
+        for row in shares.into_iter().flatten() {
+            let ReadRow { line, example, recognised } = row?;
+            for note in recognised {
+                *self.notes.entry(note).or_default() += 1;
+            }
+            self.ids.push(path, line, &example.id);
+            examples.push(example);
+        }
+        self.examples.push_all(examples)
+    }
+
+    fn end(self) -> Result<ListedExamples, DataError> {
+        let Self { reader, examples, notes, ids } = self;
+        ids.check(&examples)?;
+        let count = examples.len();
+        let notes = notes.into_iter().map(|(note, n)| if n == count { note } else { format!("{note} ({n} rows)") });
+        let listed = ListedExamples { examples, notes: notes.collect(), unclear_references: None };
+        if reader.columns.is_some_and(|columns| columns.has("reference")) {
+            return Ok(listed);
+        }
+        listed.with_final_answers()
+    }
+}
+
+impl ListedExamples {
     /// Replaces references that hold a worked solution by their final answers; notes show one of each domain. If the
     /// answers are not found, the reason is stored in `unclear_references`.
-    fn find_final_answers(&mut self) {
-        let with_reference: Vec<usize> =
-            (0..self.examples.len()).filter(|&i| self.examples[i].reference.is_some()).collect();
-        let references: Vec<&str> =
-            with_reference.iter().filter_map(|&i| self.examples[i].reference.as_deref()).collect();
-        match find_final_answers(&references) {
-            FinalAnswers::AsTheyAre => {}
-            FinalAnswers::Found { answers, how } => {
-                let count = answers.iter().flatten().count();
-                self.notes.push(format!("the reference is what {how} ({count} of {} rows)", references.len()));
-                let mut shown = BTreeSet::new();
-                let found = with_reference.into_iter().zip(answers).filter_map(|(i, answer)| Some((i, answer?)));
-                for (n, (i, answer)) in found.enumerate() {
-                    let example = &mut self.examples[i];
-                    if shown.len() < SHOWN_DOMAINS && shown.insert(example.domain.clone()) {
-                        self.notes.push(found_answer(example, &answer));
-                    }
-                    let is_kept = n.is_multiple_of(count.div_ceil(KEPT_SOLUTIONS));
-                    example.worked_solution = example.reference.replace(answer).filter(|_| is_kept);
-                }
+    fn with_final_answers(mut self) -> Result<Self, DataError> {
+        let references = |each: &mut ForEachBlock| -> Result<(), DataError> {
+            for block in self.examples.blocks() {
+                each(block?.into_iter().filter_map(|example| example.reference).collect());
             }
-            FinalAnswers::Unclear(why) => self.unclear_references = Some(why),
+            Ok(())
+        };
+        let (finder, how, found, references) = match answer_rule(&references)? {
+            AnswerRule::AsTheyAre => return Ok(self),
+            AnswerRule::Unclear(why) => {
+                self.unclear_references = Some(why);
+                return Ok(self);
+            }
+            AnswerRule::Found { finder, how, found, references } => (finder, how, found, references),
+        };
+        self.notes.push(format!("the reference is what {how} ({found} of {references} rows)"));
+        let (mut answered, mut shown, mut n) = (ExampleList::default(), BTreeSet::new(), 0_usize);
+        for block in self.examples.blocks() {
+            let answer =
+                |example: Example| (example.reference.as_deref().and_then(|text| finder.answer(text)), example);
+            let shares = on_all_cores(block?, |share| share.into_iter().map(answer).collect::<Vec<_>>());
+            let mut examples = Vec::new();
+            for (answer, mut example) in shares.into_iter().flatten() {
+                if let Some(answer) = answer {
+                    if shown.len() < SHOWN_DOMAINS && shown.insert(example.domain.clone()) {
+                        self.notes.push(found_answer(&example, &answer));
+                    }
+                    let is_kept = n.is_multiple_of(found.div_ceil(KEPT_SOLUTIONS));
+                    example.worked_solution = example.reference.replace(answer).filter(|_| is_kept);
+                    n += 1;
+                }
+                examples.push(example);
+            }
+            answered.push_all(examples)?;
         }
+        self.examples = answered;
+        Ok(self)
     }
 }
 

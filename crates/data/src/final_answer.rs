@@ -5,9 +5,12 @@
 //! share: `####`, `\boxed{…}`, "The answer is", or any other mark, which is found by comparing the references.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use regex::Regex;
+
+use crate::parallel::on_all_cores;
 
 /// Minimum share of a data set's references that must have a mark, such as `####`, before the final answer, so that the
 /// mark is trusted.
@@ -48,57 +51,173 @@ pub enum FinalAnswers {
 
 /// Finds the final answers of the references of one data set.
 pub fn find_final_answers(references: &[&str]) -> FinalAnswers {
-    let long: Vec<&str> = references.iter().copied().filter(|text| !is_short(text)).collect();
-    if references.is_empty() || (long.len() as f64) < 0.5 * references.len() as f64 {
-        return boxed_only(references);
+    let all = |each: &mut ForEachBlock| {
+        each(references.iter().map(|text| (*text).to_owned()).collect());
+        Ok::<(), Infallible>(())
+    };
+    let Ok(rule) = answer_rule(&all);
+    match rule {
+        AnswerRule::AsTheyAre => FinalAnswers::AsTheyAre,
+        AnswerRule::Found { finder, how, .. } => {
+            FinalAnswers::Found { answers: references.iter().map(|text| finder.answer(text)).collect(), how }
+        }
+        AnswerRule::Unclear(why) => FinalAnswers::Unclear(why),
     }
-    let known: Vec<Option<Found>> = references.iter().map(|text| known_mark(text)).collect();
-    let unmarked: Vec<&str> = references
-        .iter()
-        .zip(&known)
-        .filter(|(text, found)| found.is_none() && !is_short(text))
-        .map(|(t, _)| *t)
-        .collect();
-    let learned =
-        if unmarked.len() as f64 > (1.0 - NEARLY_ALL) * references.len() as f64 || known.iter().all(Option::is_none) {
-            learn_mark(&unmarked)
-        } else {
-            None
-        };
+}
+
+/// How the final answers stand in the references of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerRule {
+    /// As [`FinalAnswers::AsTheyAre`].
+    AsTheyAre,
+    /// As [`FinalAnswers::Found`].
+    Found {
+        /// Finds the answer in a reference.
+        finder: AnswerFinder,
+        /// As in [`FinalAnswers::Found`].
+        how: String,
+        /// Number of references in which an answer was found.
+        found: usize,
+        /// Number of references.
+        references: usize,
+    },
+    /// As [`FinalAnswers::Unclear`].
+    Unclear(String),
+}
+
+/// Finds the final answer in a reference of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerFinder {
+    /// The mark that the references of the data set share, beside those in general use.
+    learned: Option<LearnedMark>,
+}
+
+impl AnswerFinder {
+    /// The final answer of a reference; `None` for one that is used unchanged.
+    pub fn answer(&self, text: &str) -> Option<String> {
+        self.find(text).map(|found| found.answer)
+    }
+
+    fn find(&self, text: &str) -> Option<Found> {
+        known_mark(text).or_else(|| self.learned.as_ref()?.apply(text))
+    }
+}
+
+/// A function that gets the references of a data set in order, some thousands at a time.
+pub(crate) type ForEachBlock<'f> = dyn FnMut(Vec<String>) + 'f;
+
+/// Finds out how the final answers stand in references. `references` passes all of them to the function that it is given;
+/// it is called up to three times, so that they need not be in memory. Fails only where it does.
+pub(crate) fn answer_rule<E>(references: &dyn Fn(&mut ForEachBlock) -> Result<(), E>) -> Result<AnswerRule, E> {
+    let mut all = MarkCounts::default();
+    references(&mut |block| on_all_cores(block, MarkCounts::of).into_iter().for_each(|counts| all.add(counts)))?;
+    if all.references == 0 || (all.long as f64) < 0.5 * all.references as f64 {
+        return Ok(all.boxed_only());
+    }
+    let is_unmarked = all.unmarked as f64 > (1.0 - NEARLY_ALL) * all.references as f64;
+    let learned = if is_unmarked || all.known == 0 {
+        learn_mark(&all.sample.iter().map(String::as_str).collect::<Vec<_>>())
+    } else {
+        None
+    };
+    let finder = AnswerFinder { learned };
     let mut marks: Vec<String> = Vec::new();
-    let mut missing = 0;
-    let answers: Vec<Option<String>> = references
-        .iter()
-        .zip(known)
-        .map(|(text, known)| {
-            let found = known.or_else(|| learned.as_ref()?.apply(text));
-            let Some(Found { answer, mark }) = found else {
-                missing += usize::from(!is_short(text));
-                return None;
-            };
-            if !marks.contains(&mark) {
-                marks.push(mark);
+    let (mut found, mut missing) = (0, 0);
+    references(&mut |block| {
+        let marks_of = |share: Vec<String>| {
+            let mark = |text: &String| finder.find(text).map(|found| found.mark).ok_or_else(|| is_short(text));
+            share.iter().map(mark).collect::<Vec<Result<String, bool>>>()
+        };
+        for mark in on_all_cores(block, marks_of).into_iter().flatten() {
+            match mark {
+                Ok(mark) => {
+                    found += 1;
+                    if !marks.contains(&mark) {
+                        marks.push(mark);
+                    }
+                }
+                Err(is_short) => missing += usize::from(!is_short),
             }
-            Some(answer)
-        })
-        .collect();
-    let found = answers.iter().flatten().count();
+        }
+    })?;
     if found as f64 >= NEARLY_ALL * (found + missing) as f64 && missing == 0 {
-        return FinalAnswers::Found { answers, how: marks.join(" or ") };
+        return Ok(AnswerRule::Found { finder, how: marks.join(" or "), found, references: all.references });
     }
     if found as f64 >= 0.5 * (found + missing) as f64 {
         let how = marks.join(" or ");
-        return FinalAnswers::Unclear(format!(
+        return Ok(AnswerRule::Unclear(format!(
             "{found} of {} references end in an answer that {how}, {missing} do not",
             found + missing
-        ));
+        )));
     }
-    if is_worked_solutions(&long) {
+    let mut with_equation = 0;
+    references(&mut |block| {
+        let count = |share: Vec<String>| share.iter().filter(|text| !is_short(text) && has_equation(text)).count();
+        with_equation += on_all_cores(block, count).into_iter().sum::<usize>();
+    })?;
+    // Most worked solutions have equations.
+    if with_equation as f64 >= 0.6 * all.long as f64 {
         let why = "the references look like worked solutions, and no text such as `####` was found that stands before \
                    every final answer";
-        return FinalAnswers::Unclear(why.into());
+        return Ok(AnswerRule::Unclear(why.into()));
     }
-    FinalAnswers::AsTheyAre
+    Ok(AnswerRule::AsTheyAre)
+}
+
+/// How many of some references have a mark in general use.
+#[derive(Debug, Default)]
+struct MarkCounts {
+    references: usize,
+    /// Number of references that are not short.
+    long: usize,
+    /// Number of references with a mark in general use.
+    known: usize,
+    /// The first of these marks.
+    first_mark: Option<String>,
+    /// Number of references that are not short and have no such mark.
+    unmarked: usize,
+    /// The first of these references, as many as are compared.
+    sample: Vec<String>,
+}
+
+impl MarkCounts {
+    fn of(texts: Vec<String>) -> Self {
+        let mut counts = Self { references: texts.len(), ..Self::default() };
+        for text in texts {
+            let (is_long, known) = (!is_short(&text), known_mark(&text));
+            counts.long += usize::from(is_long);
+            if let Some(found) = known {
+                counts.known += 1;
+                counts.first_mark.get_or_insert(found.mark);
+            } else if is_long {
+                counts.unmarked += 1;
+                if counts.sample.len() < COMPARED {
+                    counts.sample.push(text);
+                }
+            }
+        }
+        counts
+    }
+
+    /// Adds the counts of the references that follow.
+    fn add(&mut self, next: Self) {
+        self.references += next.references;
+        self.long += next.long;
+        self.known += next.known;
+        self.first_mark = self.first_mark.take().or(next.first_mark);
+        self.unmarked += next.unmarked;
+        self.sample.extend(next.sample.into_iter().take(COMPARED - self.sample.len()));
+    }
+
+    /// The rule for references that are mostly short, such as `$\boxed{42}$`: the answers are behind marks in general use,
+    /// unless fewer than the share `NEARLY_ALL` of the references have such a mark.
+    fn boxed_only(self) -> AnswerRule {
+        if self.known == 0 || (self.known as f64) < NEARLY_ALL * self.references as f64 {
+            return AnswerRule::AsTheyAre;
+        }
+        let (finder, how) = (AnswerFinder { learned: None }, self.first_mark.unwrap_or_default());
+        AnswerRule::Found { finder, how, found: self.known, references: self.references }
+    }
 }
 
 /// A final answer, and where it was found.
@@ -113,18 +232,6 @@ struct Found {
 /// words between spaces, without `####`.
 fn is_short(text: &str) -> bool {
     text.split_whitespace().count() <= SHORT_WORDS && !text.trim().contains('\n') && !text.contains("####")
-}
-
-/// Finds the answers of references that are mostly short, such as `$\boxed{42}$`, behind marks in general use.
-/// [`FinalAnswers::AsTheyAre`] if fewer than the share `NEARLY_ALL` of the references have such a mark.
-fn boxed_only(references: &[&str]) -> FinalAnswers {
-    let known: Vec<Option<Found>> = references.iter().map(|text| known_mark(text)).collect();
-    let found = known.iter().flatten().count();
-    if found == 0 || (found as f64) < NEARLY_ALL * references.len() as f64 {
-        return FinalAnswers::AsTheyAre;
-    }
-    let how = known.iter().flatten().next().map_or(String::new(), |f| f.mark.clone());
-    FinalAnswers::Found { answers: known.into_iter().map(|found| Some(found?.answer)).collect(), how }
 }
 
 /// The final answer of a reference behind a mark in general use: `####`, `\boxed{…}`, `<answer>` or "The answer is".
@@ -308,9 +415,8 @@ fn answer_length(mark: &LearnedMark, sample: &[&str]) -> usize {
     100 * answers.iter().sum::<usize>() / answers.len().max(1)
 }
 
-/// Whether most of the references have equations, as worked solutions do.
-fn is_worked_solutions(references: &[&str]) -> bool {
+/// Whether a text has an equation, as worked solutions do.
+fn has_equation(text: &str) -> bool {
     static EQUATION: LazyLock<Regex> = LazyLock::new(|| regex(r"\d\s*[-+*/×÷^]\s*\$?\(?\d[^=\n]*=\s*[$£€]?-?\d"));
-    let with_equation = references.iter().filter(|text| EQUATION.is_match(text)).count();
-    with_equation as f64 >= 0.6 * references.len() as f64
+    EQUATION.is_match(text)
 }

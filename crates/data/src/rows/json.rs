@@ -19,22 +19,26 @@ pub type Numbered = (usize, Map<String, Value>);
 
 /// Reads one JSON object per line; blank lines are skipped.
 pub fn read_lines(path: &Path, text: &str) -> Result<Vec<Numbered>, DataError> {
-    let wrong = |line, message: String| DataError::Row { path: path.to_owned(), line, message };
-    let mut rows = Vec::new();
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match parse(line) {
-            Ok(Value::Object(columns)) => rows.push((i + 1, columns)),
-            Ok(other) => {
-                return Err(wrong(i + 1, format!("a row must be a JSON object, not {}", json_type_name(&other))));
-            }
-            Err(e) => {
-                // The parser sees one line at a time, so its own line number is always 1.
-                let message = e.to_string().replace(" at line 1 column", ", column");
-                return Err(wrong(i + 1, format!("not JSON: {message}")));
-            }
+    lines(text).map(|(number, line)| Ok((number, read_line(path, number, line)?))).collect()
+}
+
+/// The lines of a text with their numbers, from 1, without blank ones.
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(i, line)| (i + 1, line))
+}
+
+/// Reads the JSON object in the line with this number.
+pub fn read_line(path: &Path, number: usize, line: &str) -> Result<Map<String, Value>, DataError> {
+    let wrong = |message: String| DataError::Row { path: path.to_owned(), line: number, message };
+    match parse(line) {
+        Ok(Value::Object(columns)) => Ok(columns),
+        Ok(other) => Err(wrong(format!("a row must be a JSON object, not {}", json_type_name(&other)))),
+        Err(e) => {
+            // The parser sees one line at a time, so its own line number is always 1.
+            let message = e.to_string().replace(" at line 1 column", ", column");
+            Err(wrong(format!("not JSON: {message}")))
         }
     }
-    Ok(rows)
 }
 
 /// Reads the objects of a JSON list. Each gets the number of the line on which it begins.

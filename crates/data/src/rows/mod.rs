@@ -6,12 +6,16 @@ mod json;
 mod parquet;
 mod text;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
+
+use self::json::Numbered;
 
 pub use self::parquet::read_parquet_columns;
 pub use json::{json_type_name, not_json, number_text};
@@ -73,6 +77,86 @@ pub fn read_rows(path: &Path, bytes: &[u8]) -> Result<Vec<DataRow>, DataError> {
     }
     let path: Arc<Path> = path.into();
     Ok(numbered.into_iter().map(|(line, columns)| DataRow { path: path.clone(), line, columns }).collect())
+}
+
+/// Number of rows of a block.
+const BLOCK: usize = 8192;
+
+/// A row that may not be parsed yet, so that many can be parsed at the same time.
+#[derive(Debug)]
+pub struct UnparsedRow<'t> {
+    /// As in [`DataRow`].
+    line: usize,
+    content: RowContent<'t>,
+}
+
+/// What is known of a row.
+#[derive(Debug)]
+enum RowContent<'t> {
+    /// The line of a JSONL file.
+    Json(&'t str),
+    Columns(Map<String, Value>),
+}
+
+impl UnparsedRow<'_> {
+    /// The row, which is from the file at `path`. Fails where a line is not a JSON object.
+    pub fn parse(self, path: &Arc<Path>) -> Result<DataRow, DataError> {
+        let columns = match self.content {
+            RowContent::Json(line) => json::read_line(path, self.line, line)?,
+            RowContent::Columns(columns) => columns,
+        };
+        Ok(DataRow { path: path.clone(), line: self.line, columns })
+    }
+}
+
+/// Reads a file as [`read_rows`] does, and calls `each` with the file's path and some thousands of rows at a time. Of
+/// JSONL and Parquet files, no more rows are in memory. Ends at the first error of `each`.
+pub fn read_row_blocks(
+    file: DataFile,
+    mut each: impl FnMut(&Arc<Path>, Vec<UnparsedRow>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let DataFile { path, bytes } = file;
+    let bytes = match decompress(&path, &bytes)? {
+        Cow::Owned(decompressed) => decompressed,
+        Cow::Borrowed(_) => bytes,
+    };
+    let path: Arc<Path> = path.into();
+    let mut is_empty = true;
+    if parquet::is_parquet(&bytes) {
+        parquet::read_blocks(&path, Bytes::from(bytes), BLOCK, |rows| {
+            is_empty = false;
+            each(&path, rows.into_iter().map(UnparsedRow::from).collect())
+        })?;
+    } else {
+        let content = utf8(&path, &bytes)?;
+        let rows: Box<dyn Iterator<Item = UnparsedRow>> = match csv::delimiter(&path) {
+            Some(delimiter) => Box::new(csv::read(&path, content, delimiter)?.into_iter().map(UnparsedRow::from)),
+            None if content.trim_start().starts_with('[') => {
+                Box::new(json::read_list(&path, content)?.into_iter().map(UnparsedRow::from))
+            }
+            None => {
+                Box::new(json::lines(content).map(|(line, text)| UnparsedRow { line, content: RowContent::Json(text) }))
+            }
+        };
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            is_empty = false;
+            each(&path, rows.by_ref().take(BLOCK).collect())?;
+        }
+    }
+    if is_empty { Err(DataError::Empty { path: path.to_path_buf() }) } else { Ok(()) }
+}
+
+impl From<Numbered> for UnparsedRow<'_> {
+    fn from((line, columns): Numbered) -> Self {
+        Self { line, content: RowContent::Columns(columns) }
+    }
+}
+
+impl From<DataRow> for UnparsedRow<'_> {
+    fn from(row: DataRow) -> Self {
+        Self { line: row.line, content: RowContent::Columns(row.columns) }
+    }
 }
 
 /// Makes rows of text files that hold one column each: line i of every file belongs to row i. Fails where the files have

@@ -26,14 +26,46 @@ pub fn is_parquet(bytes: &[u8]) -> bool {
 /// Reads the rows of a Parquet file, numbered from 1. Nested lists and groups become JSON lists and objects; decimals,
 /// dates and times become text.
 pub fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Numbered>, DataError> {
+    let mut rows = Vec::new();
+    read_blocks(path, Bytes::copy_from_slice(bytes), usize::MAX, |block| {
+        rows = block;
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Reads the rows of a Parquet file as [`read`] does, and calls `each` with every `length` of them, so that few are in
+/// memory.
+pub fn read_blocks(
+    path: &Path,
+    bytes: Bytes,
+    length: usize,
+    mut each: impl FnMut(Vec<Numbered>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
     let file = |message: String| DataError::File { path: path.to_owned(), message };
     if bytes.len() < 12 || !bytes.ends_with(MAGIC) {
         return Err(file("the Parquet file is cut short, fetch it again".into()));
     }
+    let unreadable = |e: ParquetError| file(format!("not a Parquet file that can be read: {e}"));
     // The decoder trusts the lengths in a page's header and panics where a damaged page has wrong ones.
-    let decoded = without_panic_text(|| catch_unwind(|| decode(bytes)));
-    let decoded = decoded.map_err(|_| file("the Parquet file is damaged, fetch it again".into()))?;
-    decoded.map_err(|e| file(format!("not a Parquet file that can be read: {e}")))
+    let damaged = |_| file("the Parquet file is damaged, fetch it again".into());
+    let opened = without_panic_text(|| catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(bytes))));
+    let reader = opened.map_err(damaged)?.map_err(unreadable)?;
+    let begun = without_panic_text(|| catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None))));
+    let mut rows = begun.map_err(damaged)?.map_err(unreadable)?.enumerate();
+    loop {
+        let block = without_panic_text(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let rows = rows.by_ref().take(length);
+                rows.map(|(i, row)| Ok((i + 1, object(row?.into_columns())))).collect::<Result<Vec<Numbered>, _>>()
+            }))
+        });
+        let block = block.map_err(damaged)?.map_err(unreadable)?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        each(block)?;
+    }
 }
 
 /// Runs a function whose panic is caught, without the panic's text on standard error.
@@ -100,12 +132,6 @@ fn memory_of(row: &Map<String, Value>) -> usize {
     };
     let columns = row.iter().map(|(name, value)| name.len() + size_of::<Value>() + text(value));
     size_of::<Map<String, Value>>() + columns.sum::<usize>()
-}
-
-fn decode(bytes: &[u8]) -> Result<Vec<Numbered>, ParquetError> {
-    let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes))?;
-    let rows = reader.get_row_iter(None)?.enumerate();
-    rows.map(|(i, row)| Ok((i + 1, object(row?.into_columns())))).collect()
 }
 
 fn object(columns: Vec<(String, Field)>) -> Map<String, Value> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod columns;
+mod example_lists;
 mod final_answers;
 mod rows;
 
