@@ -199,6 +199,28 @@ pub fn card_names_for(example: &Example) -> &'static [&'static str] {
     TaskKind::of(example).0.card_names()
 }
 
+/// What of an example decides which tool the builtin agent assigns to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Features {
+    task: TaskKind,
+    /// What shows the kind of task.
+    shown_by: &'static str,
+    /// The task that the example declares.
+    declared: Option<String>,
+    has_reference: bool,
+    /// The example's [`Example::kind`], by which scores of earlier runs were recorded.
+    kind: String,
+}
+
+impl Features {
+    /// The features of an example.
+    pub(crate) fn of(example: &Example) -> Self {
+        let (task, shown_by) = TaskKind::of(example);
+        let declared = declared_task(example).map(str::to_owned);
+        Self { task, shown_by, declared, has_reference: example.reference.is_some(), kind: example.kind().to_owned() }
+    }
+}
+
 /// The agent that labels examples and chooses tools by fixed rules on features of prompt and reference, without a
 /// language model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -231,13 +253,23 @@ impl BuiltinAgent {
         cards: impl Iterator<Item = &'c ToolCard>,
         is_flat: &dyn Fn(&str) -> bool,
     ) -> Result<Assignment, RewardError> {
-        let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
-        let (task, feature) = TaskKind::of(example);
-        let has_reference = example.reference.is_some();
+        self.assign_to(&example.id, &Features::of(example), cards, is_flat)
+    }
+
+    /// Assigns a tool as [`Self::assign`] does, to an example of which only the id and the features are known.
+    pub(crate) fn assign_to<'c>(
+        self,
+        id: &str,
+        features: &Features,
+        cards: impl Iterator<Item = &'c ToolCard>,
+        is_flat: &dyn Fn(&str) -> bool,
+    ) -> Result<Assignment, RewardError> {
+        let unassigned = |message: String| RewardError::Unassigned { example: id.to_owned(), message };
+        let Features { task, shown_by, has_reference, .. } = *features;
         let can_judge = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
         let mut cards: Vec<&ToolCard> = cards.filter(can_judge).collect();
         cards.sort_by_key(|c| (is_flat(&c.name), is_written_by_model(c)));
-        let declared = declared_task(example);
+        let declared = features.declared.as_deref();
         let is_declared = |c: &&&ToolCard| declared.is_some_and(|word| c.tasks.iter().any(|t| is_same_task(t, word)));
         let has_task = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
         // Features tell kinds of mathematics and kinds of answers apart, which a known label does not.
@@ -245,10 +277,10 @@ impl BuiltinAgent {
         let by_feature = || task.card_names().iter().find_map(has_task);
         let (card, why) = match cards.iter().find(is_declared) {
             Some(card) if task == TaskKind::Open || no_feature => (card, "the example says so"),
-            _ => (by_feature().ok_or_else(|| unassigned(no_tool(task, declared)))?, feature),
+            _ => (by_feature().ok_or_else(|| unassigned(no_tool(task, declared)))?, shown_by),
         };
         Ok(Assignment {
-            example: example.id.clone(),
+            example: id.to_owned(),
             tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }],
             by: "builtin".into(),
             why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),

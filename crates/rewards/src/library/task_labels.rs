@@ -78,6 +78,11 @@ impl StoredLabels {
 }
 
 impl Library {
+    /// Whether the agents labelled any prompt.
+    pub(crate) fn has_task_labels(&self) -> bool {
+        !(self.labels.by_group.is_empty() && self.labels.by_prompt.is_empty())
+    }
+
     /// The label that the agents gave to the task of an example when they filled this library: that of its prompt, or
     /// else that of its group, if `group` names one. `None` when they gave none.
     pub(crate) fn task_label(&self, example: &Example, group: Option<&str>) -> Option<&str> {

@@ -2,12 +2,13 @@
 //! rules, no language model) chooses. In both cases the tools that score every example are added.
 
 use std::borrow::Cow;
+use std::sync::PoisonError;
 
 use rlar_data::Example;
 
 use super::{Orchestrator, assignment_key};
 use crate::admission::report::Status;
-use crate::agents::builtin::Assignment;
+use crate::agents::builtin::{Assignment, Features};
 use crate::agents::classify::known_task_label;
 use crate::agents::tasks::{declared_task, domain};
 use crate::tool::composite::{CombineAs, WeightedTool};
@@ -16,6 +17,9 @@ use crate::{Admission, RewardError};
 /// Largest absolute weight of a provisional tool, one for which no example showed whether it ranks good replies above
 /// bad ones.
 const PROVISIONAL: f64 = 0.25;
+
+/// Largest number of choices that are kept, by the features of the examples.
+const MAX_KEPT: usize = 1000;
 
 impl Orchestrator {
     /// Chooses the tools that are to score an example, but does not open them.
@@ -28,17 +32,7 @@ impl Orchestrator {
         }
         let labelled = self.labelled(example);
         let example = &*labelled;
-        let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
-        let is_flat = |name: &str| self.library.is_flat(name, example.kind());
-        let chosen = self.agent.assign(example, cards().filter(|c| self.may_score(&c.name)), &is_flat);
-        let assignment = chosen.map_err(|refusal| {
-            // If a tool would fit but is not admitted, the message is about that tool.
-            match self.agent.assign(example, cards(), &is_flat) {
-                Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
-                Err(_) => refusal,
-            }
-        });
-        match assignment {
+        match self.chosen_by_features(example) {
             Ok(assignment) => self.complete(example, assignment),
             Err(RewardError::Unassigned { message, .. }) if self.config.allow_uncovered => {
                 Ok(Assignment { example: example.id.clone(), tools: Vec::new(), by: "nobody".into(), why: message })
@@ -47,9 +41,38 @@ impl Orchestrator {
         }
     }
 
+    /// The assignment that the builtin agent gives an example. It depends on the example's features alone, so that it is
+    /// computed once for all examples with the same ones.
+    fn chosen_by_features(&self, example: &Example) -> Result<Assignment, RewardError> {
+        let features = Features::of(example);
+        let known = || self.by_features.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(&features) {
+            return Ok(Assignment { example: example.id.clone(), ..known.clone() });
+        }
+        let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
+        let is_flat = |name: &str| self.library.is_flat(name, example.kind());
+        let chosen =
+            self.agent.assign_to(&example.id, &features, cards().filter(|c| self.may_score(&c.name)), &is_flat);
+        let assignment = chosen.map_err(|refusal| {
+            // If a tool would fit but is not admitted, the message is about that tool.
+            match self.agent.assign_to(&example.id, &features, cards(), &is_flat) {
+                Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
+                Err(_) => refusal,
+            }
+        })?;
+        let mut known = known();
+        if known.len() < MAX_KEPT {
+            known.insert(features, assignment.clone());
+        }
+        Ok(assignment)
+    }
+
     /// The example with the task that the agents gave it when they filled the library, if it declares none itself.
     fn labelled<'e>(&self, example: &'e Example) -> Cow<'e, Example> {
-        match known_task_label(&self.library, example).filter(|_| declared_task(example).is_none()) {
+        if declared_task(example).is_some() || !self.library.has_task_labels() {
+            return Cow::Borrowed(example);
+        }
+        match known_task_label(&self.library, example) {
             Some(label) => Cow::Owned(Example { domain: Some(label.to_owned()), ..example.clone() }),
             None => Cow::Borrowed(example),
         }
@@ -148,9 +171,15 @@ impl Orchestrator {
     /// Whether a tool passed its admission checks and was not changed since. A judge is admitted only with the language
     /// model with which it passed them.
     fn is_admitted(&self, name: &str) -> bool {
-        let examined = self.library.admission(name).and_then(|a| a.llm.as_deref());
-        let present = self.context.llm.as_ref().map(|llm| llm.name());
-        self.library.is_admitted(name) && examined.is_none_or(|llm| Some(llm) == present.as_deref())
+        let names = || {
+            let present = self.context.llm.as_ref().map(|llm| llm.name());
+            let is_admitted = |name: &&str| {
+                let examined = self.library.admission(name).and_then(|a| a.llm.as_deref());
+                self.library.is_admitted(name) && examined.is_none_or(|llm| Some(llm) == present.as_deref())
+            };
+            self.library.cards().map(|card| card.name.as_str()).filter(is_admitted).map(str::to_owned).collect()
+        };
+        self.admitted.get_or_init(names).contains(name)
     }
 
     fn not_admitted(&self, tool: &str) -> RewardError {
@@ -185,6 +214,9 @@ impl Orchestrator {
         // Gates and vetoes are not terms of the weighted sum.
         assignment.tools.iter_mut().filter(|t| t.combine != CombineAs::Term).for_each(|t| t.weight = 0.0);
         self.by_domain.insert(domain_name.to_owned(), assignment);
+        if let Some(start) = &mut self.start {
+            start.reassigned.insert(domain_name.to_owned());
+        }
         // Examples of the domain that already have tools get the new ones when they are next scored.
         let prefix = format!("{domain_name}\0");
         self.assigned.retain(|key, _| !key.starts_with(&prefix));

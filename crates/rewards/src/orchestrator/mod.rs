@@ -2,17 +2,19 @@
 
 mod choosing;
 mod planned;
+mod start;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rlar_data::{Completion, Example};
 use rlar_run::Activity;
 use rlar_sandbox::ShouldStop;
 
-use crate::agents::builtin::{Assignment, BuiltinAgent};
+use self::start::Start;
+use crate::agents::builtin::{Assignment, BuiltinAgent, Features};
 use crate::agents::tasks::domain;
 use crate::cache::cached_score::score_cached;
 use crate::cache::store::Store;
@@ -62,6 +64,13 @@ pub struct Orchestrator {
     assigned: BTreeMap<String, Assignment>,
     /// Names of the tools that [`Orchestrator::suspend`] took out of use.
     suspended: BTreeSet<String>,
+    /// What [`Orchestrator::keep_start`] kept.
+    start: Option<Box<Start>>,
+    /// Names of the admitted tools; not set before they are first asked for, and after a change of the library.
+    admitted: OnceLock<BTreeSet<String>>,
+    /// What the builtin agent assigned to examples with these features, for the library and the suspended tools as they
+    /// are now.
+    by_features: Mutex<BTreeMap<Features, Assignment>>,
     /// The record of what the run is doing, for a progress bar; it shows which tools are scoring.
     activity: Activity,
 }
@@ -97,6 +106,9 @@ impl Orchestrator {
             by_domain: BTreeMap::new(),
             assigned: BTreeMap::new(),
             suspended: BTreeSet::new(),
+            start: None,
+            admitted: OnceLock::new(),
+            by_features: Mutex::default(),
             activity: Activity::default(),
         }
     }
@@ -160,7 +172,7 @@ impl Orchestrator {
     pub fn assign(&mut self, example: &Example) -> Result<&Assignment, RewardError> {
         let key = assignment_key(example);
         if !self.assigned.contains_key(&key) {
-            let assignment = self.choose(example)?;
+            let assignment = self.assignment_of(example)?;
             for chosen in &assignment.tools {
                 self.open(&chosen.tool)?;
             }
@@ -217,6 +229,7 @@ impl Orchestrator {
     /// Stops using a tool. The examples that the tool is assigned to get new tools when their replies are next scored.
     pub fn suspend(&mut self, tool: &str) {
         self.suspended.insert(tool.to_owned());
+        self.forget_choices();
         self.assigned.retain(|_, assignment| assignment.tools.iter().all(|t| t.tool != tool));
     }
 
@@ -236,12 +249,14 @@ impl Orchestrator {
 
     /// Adds a new tool to the library. `home` is the path that the tool's folder will have.
     pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+        self.forget_choices();
         self.library.add_tool(tool, home)
     }
 
     /// Sets the admission report of a tool. A tool that is already open is opened again when it is next needed.
     pub fn set_admission(&mut self, tool: &str, admission: Admission) {
         self.library.set_admission(tool, admission);
+        self.forget_choices();
         self.tools.remove(tool);
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rlar_data::{Completion, Example};
 use rlar_sandbox::ShouldStop;
 
-use super::{Orchestrator, assignment_key, settle};
+use super::{Orchestrator, settle};
 use crate::agents::builtin::Assignment;
 use crate::agents::tasks::domain;
 use crate::cache::cached_score::score_cached;
@@ -65,10 +65,7 @@ impl Orchestrator {
     ///
     /// When no tool fits, or a chosen tool may not score or cannot be opened.
     pub fn plan(&mut self, example: &Example) -> Result<ToolPlan, RewardError> {
-        let assignment = match self.assigned.get(&assignment_key(example)) {
-            Some(known) => known.clone(),
-            None => self.choose(example)?,
-        };
+        let assignment = self.assignment_of(example)?;
         self.opened(assignment)
     }
 

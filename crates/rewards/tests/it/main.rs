@@ -13,6 +13,7 @@ mod kinds;
 mod programs;
 mod reasons;
 mod scripted;
+mod start_tools;
 mod store;
 mod weights;
 
