@@ -1,6 +1,7 @@
 //! Turns an example's messages into the token ids of the prompt, in the same way for training and evaluation.
 
 use rlar_data::{Example, Message, Role};
+use rlar_policy::chat::on_rendering_thread;
 use rlar_policy::{Conversation, Policy, PolicyError, Tokenizer, Turn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,15 +19,29 @@ pub enum PromptFormat {
 
 /// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
 /// than the model's context holds; [`check_prompt_fits`] checks that.
-pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
-    let text = render_prompt(&policy.tokenizer, example, format)?;
+pub fn encode_prompt(tokenizer: &Tokenizer, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+    let text = render_prompt(tokenizer, example, format)?;
     match format {
         // The template writes the special tokens itself.
         PromptFormat::Chat => {
             check_roles(example, &text)?;
-            policy.tokenizer.encode(&text)
+            tokenizer.encode(&text)
         }
-        PromptFormat::Plain => policy.tokenizer.encode_whole(&text),
+        PromptFormat::Plain => tokenizer.encode_whole(&text),
+    }
+}
+
+/// The token ids of the prompts of several examples, like [`encode_prompt`], but the chat template is compiled once for
+/// all of them. Fails at the first prompt for which it fails.
+pub fn encode_prompts(
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+    format: PromptFormat,
+) -> Result<Vec<Vec<u32>>, PolicyError> {
+    let all = || examples.iter().map(|example| encode_prompt(tokenizer, example, format)).collect();
+    match format {
+        PromptFormat::Chat => on_rendering_thread(all)?,
+        PromptFormat::Plain => all(),
     }
 }
 
@@ -81,7 +96,7 @@ pub fn encode_fitting_prompt(
     example: &Example,
     format: PromptFormat,
 ) -> Result<Vec<u32>, PolicyError> {
-    let tokens = encode_prompt(policy, example, format)?;
+    let tokens = encode_prompt(&policy.tokenizer, example, format)?;
     check_prompt_fits(policy, example, tokens.len())?;
     Ok(tokens)
 }

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sizes: vec![sums.len()],
         heldout: sums.clone(),
         demonstrations: sums.clone(),
-        train: sums,
+        train: sums.try_into()?,
         preferences: Vec::new(),
         heldout_preferences: Vec::new(),
         suites: Vec::new(),

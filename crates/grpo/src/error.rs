@@ -28,6 +28,9 @@ pub enum TrainError {
         /// What is wrong with the data.
         source: rlar_policy::PolicyError,
     },
+    /// The examples to train on cannot be read back from where they are kept.
+    #[error(transparent)]
+    Examples(#[from] rlar_data::DataError),
     /// A reward tool cannot be opened, or no tool can score a prompt. A tool that fails on single replies is
     /// [`Self::ToolFails`].
     #[error(transparent)]

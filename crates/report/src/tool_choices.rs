@@ -1,4 +1,5 @@
-//! Who chose which tools for how many prompts, and why: the assignments at the start of a run, those that are alike as one.
+//! Who chose which tools for how many prompts, and why: the assignments of the prompts that a run has seen, those that are
+//! alike as one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -44,7 +45,7 @@ pub struct ToolChoice {
     pub prompts: usize,
 }
 
-/// Reads the choices at the start of a run; a run without the file has none.
+/// Reads the choices of a run; a run without the file has none.
 pub fn tool_choices(run: &Path) -> Result<ToolChoices, NoAnswer> {
     let page = assignments(run, "", 0, MAX_ASSIGNMENTS)?;
     let mut counts: HashMap<ToolChoice, usize> = HashMap::new();

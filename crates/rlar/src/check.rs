@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 use rlar_data::{KeyProblem, nearest};
-use rlar_grpo::{Method, first_tokenizer, length_warning};
+use rlar_grpo::{Method, TrainError, first_tokenizer, length_warning};
 use rlar_rewards::{Library, PythonFunction, domain};
 
 use crate::cli::ConfigArguments;
@@ -75,6 +75,7 @@ fn check_lengths(loaded: &LoadedConfig) -> Result<()> {
     }
     let LoadedConfig { config, demonstrations, preferences, train, .. } = loaded;
     let tokenizer = first_tokenizer(&config.model, demonstrations, preferences);
+    let tokenizer = tokenizer.map_err(TrainError::from);
     let warning = tokenizer.and_then(|tokenizer| length_warning(config, &tokenizer, demonstrations, train));
     if let Some(warning) = warning.map_err(|error| loaded.problem("model", error.to_string()))? {
         tracing::warn!("{warning}");
@@ -96,7 +97,10 @@ fn tool_problems(loaded: &LoadedConfig, has_rewards: bool) -> Vec<Error> {
     }
     if has_rewards {
         match setup::orchestrator(loaded, None) {
-            Ok((rewards, _)) => problems.extend(setup::unassigned(loaded, &rewards)),
+            Ok((rewards, _)) => match setup::unassigned(loaded, &rewards) {
+                Ok(unassigned) => problems.extend(unassigned),
+                Err(error) => problems.push(error),
+            },
             Err(error) => problems.push(error),
         }
     }
@@ -126,11 +130,20 @@ fn unknown_names(loaded: &LoadedConfig, library: &Library) -> Vec<KeyProblem> {
             KeyProblem::new(key, format!("no tool `{tool}` in the library{}", nearest(tool, tools.iter().copied())))
         })
         .collect();
-    let prompts = loaded.train.iter().chain(&loaded.heldout);
-    let domains: BTreeSet<&str> = prompts.map(domain).collect();
-    let is_unknown = |name: &&String| !domains.is_empty() && !domains.contains(name.as_str());
+    let mut domains: BTreeSet<String> = loaded.heldout.iter().map(|example| domain(example).to_owned()).collect();
+    let of_train = loaded.train.for_each(
+        |example| domain(&example).to_owned(),
+        |domain| -> Result<()> {
+            domains.insert(domain);
+            Ok(())
+        },
+    );
+    if let Err(error) = of_train {
+        found.push(KeyProblem::new("data.train", message(&error)));
+    }
+    let is_unknown = |name: &&String| !domains.is_empty() && !domains.contains(*name);
     found.extend(rewards.assign.keys().filter(is_unknown).map(|name| {
-        let known: Vec<&str> = domains.iter().copied().collect();
+        let known: Vec<&str> = domains.iter().map(String::as_str).collect();
         let hint = nearest(name, known.iter().copied());
         let message = format!("no prompt has the domain `{name}`; the data has: {}{hint}", known.join(", "));
         KeyProblem::new(format!("rewards.assign.{name}"), message)

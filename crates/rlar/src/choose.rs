@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use rlar_data::{Example, Needs, examples, read_rows};
+use rlar_data::{DataFile, ExampleList, FoundFiles, Needs, list_examples};
 use rlar_grpo::Agent;
 use rlar_rewards::Assignment;
 use serde_json::json;
@@ -33,8 +33,8 @@ pub fn run(
     })
     .bad_request()?;
     let examples = match data {
-        Some(path) => read_prompts(path).bad_request()?,
-        None => loaded.train.clone(),
+        Some(path) => &read_prompts(path).bad_request()?,
+        None => &loaded.train,
     };
     let (rewards, agents) = setup::orchestrator(&loaded, None).bad_request()?;
     let agents = agents.filter(|_| loaded.config.rewards.agent == Agent::Llm);
@@ -46,7 +46,8 @@ pub fn run(
     };
     let agents = agents.map(|agents| agents.observed_by(progress.observer()));
     let mut chooser = agents.as_ref().map(|agents| agents.chooser(rewards.library()));
-    for example in &examples {
+    for example in examples.iter() {
+        let example = &example?;
         let by_llm = chooser.as_mut().map(|chooser| chooser.choose(example));
         let assignment: Assignment = match by_llm {
             Some(Ok(assignment)) => assignment,
@@ -66,9 +67,10 @@ pub fn run(
     Ok(())
 }
 
-fn read_prompts(path: &Path) -> Result<Vec<Example>> {
+fn read_prompts(path: &Path) -> Result<ExampleList> {
     let bytes = std::fs::read(path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
-    let set = examples(read_rows(path, &bytes)?, None, Needs::Prompt)?;
+    let files = FoundFiles::Whole(vec![DataFile { path: path.to_owned(), bytes }]);
+    let set = list_examples(files, None, Needs::Prompt)?;
     print_notes(&set.notes)?;
     if set.examples.is_empty() {
         bail!("{} has no prompts", path.display());

@@ -26,7 +26,8 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     let agents = agents.with_cache(&folder)?.observed_by(progress.observer());
     // Functions of the config score all prompts, so no tool is needed for them.
     let has_tools = !rewards.python.is_empty();
-    let examples: Vec<_> = loaded.train.iter().chain(&loaded.heldout).filter(|_| !has_tools).cloned().collect();
+    let mut examples = if has_tools { Vec::new() } else { loaded.train.iter().collect::<Result<Vec<_>, _>>()? };
+    examples.extend(loaded.heldout.iter().filter(|_| !has_tools).cloned());
     let request = FetchRequest {
         folder: &folder,
         examples: &examples,

@@ -121,7 +121,7 @@ fn admit_one(
     }
     let admission = match earlier.and_then(|folder| report_of(folder, rewards, name)) {
         Some(admission) => admission,
-        None => examine(&rewards.for_admission(name)?, &examples(loaded, name), &[])?,
+        None => examine(&rewards.for_admission(name)?, &examples(loaded, name)?, &[])?,
     };
     if admission.status == Status::Refused {
         let failed: Vec<String> = admission.failed().map(|c| format!("that it {}: {}", c.name, c.evidence)).collect();
@@ -144,12 +144,24 @@ fn report_of(folder: &Path, rewards: &Orchestrator, tool: &str) -> Option<Admiss
 
 /// At most [`EXAMPLES`] prompts of the config for the admission checks of a function, spread evenly over the prompts
 /// that the function is to score.
-fn examples(loaded: &LoadedConfig, tool: &str) -> Vec<Example> {
-    let scores = |example: &&Example| is_scored_by(&loaded.config, example, tool);
-    let prompts = if loaded.train.is_empty() { &loaded.heldout } else { &loaded.train };
-    let all: Vec<&Example> = prompts.iter().filter(scores).collect();
-    let stride = all.len().div_ceil(EXAMPLES).max(1);
-    all.into_iter().step_by(stride).cloned().collect()
+fn examples(loaded: &LoadedConfig, tool: &str) -> Result<Vec<Example>> {
+    let scores = |example: &Example| is_scored_by(&loaded.config, example, tool);
+    if loaded.train.is_empty() {
+        let all: Vec<&Example> = loaded.heldout.iter().filter(|example| scores(example)).collect();
+        let stride = all.len().div_ceil(EXAMPLES).max(1);
+        return Ok(all.into_iter().step_by(stride).cloned().collect());
+    }
+    let (mut scored, mut index) = (Vec::new(), 0);
+    loaded.train.for_each(
+        |example| scores(&example),
+        |is_scored| -> Result<()> {
+            scored.extend(is_scored.then_some(index));
+            index += 1;
+            Ok(())
+        },
+    )?;
+    let stride = scored.len().div_ceil(EXAMPLES).max(1);
+    Ok(scored.into_iter().step_by(stride).map(|index| loaded.train.get(index)).collect::<Result<_, _>>()?)
 }
 
 /// Whether a function is to score an example: `rewards.assign` gives the example's domain no tools, or names this

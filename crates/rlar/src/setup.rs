@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
-use rlar_data::{DataFiles, Document, Example, KeyProblem, Needs, Preference};
+use rlar_data::{DataFiles, Document, Example, ExampleList, KeyProblem, Needs, Preference};
 use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted, WeightSource};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
@@ -33,7 +33,7 @@ pub struct LoadedConfig {
     /// The YAML of the config's file, in which messages look up the line of a key.
     text: Cow<'static, str>,
     /// Prompts to train on; empty unless the method is GRPO.
-    pub train: Vec<Example>,
+    pub train: ExampleList,
     /// Number of prompts in `train` for each domain of `data.mixture`; a single number if the config has no mixture.
     pub sizes: Vec<usize>,
     /// Prompts to evaluate a policy on; empty if a reward model is trained.
@@ -89,10 +89,15 @@ pub fn load_with(
     let is_reward_model = config.train.method == Method::RewardModel;
     let is_grpo = config.train.method == Method::Grpo;
     let is_imitated = config.warmup.steps > 0 || config.train.method == Method::Sft;
+    let (mut train, mut sizes) = (ExampleList::default(), Vec::new());
+    for set in data.sets("train", &data.train, |d| &d.train) {
+        let examples = or_default(files.example_list(is_grpo, &set, Needs::Prompt), on_error)?;
+        sizes.push(examples.len());
+        train.append(examples);
+    }
     let mut examples = |is_used, sets: Vec<DataSet>, needs| -> Result<Vec<Vec<Example>>> {
         sets.into_iter().map(|set| or_default(files.examples(is_used, &set, needs), on_error)).collect()
     };
-    let train = examples(is_grpo, data.sets("train", &data.train, |d| &d.train), Needs::Prompt)?;
     let heldout = data.sets("heldout", &data.heldout, |d| &d.heldout);
     let heldout = examples(!is_reward_model, heldout, Needs::Prompt)?.concat();
     let demonstrations = data.sets("demonstrations", &data.demonstrations, |d| &d.demonstrations);
@@ -103,8 +108,6 @@ pub fn load_with(
     let is_learned_from = is_reward_model || config.rewards.weights == WeightSource::Learned;
     let preferences = pairs(is_learned_from, "data.preferences", data.preferences.as_ref())?;
     let heldout_preferences = pairs(is_reward_model, "data.heldout", data.heldout.as_ref())?;
-    let sizes = train.iter().map(Vec::len).collect();
-    let train = train.concat();
     or_default(document.reject(config.data_problems(train.len())), on_error)?;
     // A function of the user's own knows how to read its references.
     if is_grpo && config.rewards.python.is_empty() {
@@ -154,7 +157,7 @@ pub fn load_rewards(path: &Path) -> Result<LoadedConfig> {
     let functions = functions::read(&document, &asset.path, &config.rewards.python)?;
     Ok(LoadedConfig {
         config,
-        train: Vec::new(),
+        train: ExampleList::default(),
         sizes: vec![0],
         heldout: Vec::new(),
         demonstrations: Vec::new(),
@@ -346,7 +349,7 @@ pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Or
 
 /// Fails if there is a prompt that no tool may score, so that this is known before the job starts.
 pub fn check_tools(loaded: &LoadedConfig, rewards: &Orchestrator) -> Result<()> {
-    unassigned(loaded, rewards).into_iter().next().map_or(Ok(()), Err)
+    unassigned(loaded, rewards)?.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Prompts of one domain that no tool may score.
@@ -357,15 +360,22 @@ struct UnassignedPrompts {
 }
 
 /// The prompts that no tool may score: one error for each data set and domain, which names the first prompt.
-pub fn unassigned(loaded: &LoadedConfig, rewards: &Orchestrator) -> Vec<Error> {
+pub fn unassigned(loaded: &LoadedConfig, rewards: &Orchestrator) -> Result<Vec<Error>> {
     let data = &loaded.config.data;
+    let reason = |example: &Example| rewards.choose(example).err().map(|reason| (domain(example).to_owned(), reason));
     let mut errors = Vec::new();
-    for (key, files, examples) in [("train", &data.train, &loaded.train), ("heldout", &data.heldout, &loaded.heldout)] {
-        let mut by_domain: BTreeMap<&str, UnassignedPrompts> = BTreeMap::new();
-        for example in examples {
-            let Err(reason) = rewards.choose(example) else { continue };
-            let prompts = by_domain.entry(domain(example)).or_insert(UnassignedPrompts { reason, count: 0 });
-            prompts.count += 1;
+    for (key, files) in [("train", &data.train), ("heldout", &data.heldout)] {
+        let mut by_domain: BTreeMap<String, UnassignedPrompts> = BTreeMap::new();
+        let mut count = |unassigned: Option<(String, RewardError)>| -> Result<()> {
+            if let Some((domain, reason)) = unassigned {
+                by_domain.entry(domain).or_insert(UnassignedPrompts { reason, count: 0 }).count += 1;
+            }
+            Ok(())
+        };
+        if key == "train" {
+            loaded.train.for_each(|example| reason(&example), &mut count)?;
+        } else {
+            loaded.heldout.iter().try_for_each(|example| count(reason(example)))?;
         }
         let set = files.as_ref().map_or_else(|| format!("`data.mixture`, {key}"), ToString::to_string);
         errors.extend(by_domain.into_iter().map(|(domain, UnassignedPrompts { reason, count })| {
@@ -374,5 +384,5 @@ pub fn unassigned(loaded: &LoadedConfig, rewards: &Orchestrator) -> Vec<Error> {
             Error::from(reason).context(what)
         }));
     }
-    errors
+    Ok(errors)
 }

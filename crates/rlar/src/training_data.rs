@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use rlar_data::{
-    ColumnTemplates, DataFiles, DataRow, Document, Example, KeyProblem, Needs, Preference, examples, preferences,
+    ColumnTemplates, DataFiles, Document, Example, ExampleList, FoundFiles, KeyProblem, Needs, Preference,
+    list_examples, preferences,
 };
 use rlar_grpo::DataSet;
 
@@ -40,18 +41,30 @@ impl<'a> TrainingData<'a> {
     /// The examples of a data set; empty if `is_used` is false, because the job does not need the set, or if the config
     /// names no files for it.
     pub fn examples(&mut self, is_used: bool, set: &DataSet, needs: Needs) -> Result<Vec<Example>> {
-        let Some(files) = set.files.filter(|_| is_used) else { return Ok(Vec::new()) };
-        let rows = self.rows(&set.key, files)?;
+        Ok(self.example_list(is_used, set, needs)?.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// The examples of a data set that may be large, as [`Self::examples`] reads them.
+    pub fn example_list(&mut self, is_used: bool, set: &DataSet, needs: Needs) -> Result<ExampleList> {
+        let Some(files) = set.files.filter(|_| is_used) else { return Ok(ExampleList::default()) };
+        let found = self.find(&set.key, files)?;
         let columns = match set.columns.map(ColumnTemplates::compile).transpose() {
             Ok(columns) => columns,
             Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), &e.reason),
         };
-        let read = examples(rows, columns.as_ref(), needs)?;
+        let read = list_examples(found, columns.as_ref(), needs)?;
         for note in &read.notes {
             self.say(format!("{files}: {note}\n"))?;
         }
         if let (Some(why), false) = (read.unclear_references, needs == Needs::Demonstration) {
-            let domains = read.examples.iter().map(|e| e.domain.clone()).collect();
+            let mut domains = BTreeSet::new();
+            read.examples.for_each(
+                |example| example.domain,
+                |domain| -> Result<()> {
+                    domains.insert(domain);
+                    Ok(())
+                },
+            )?;
             self.unclear.push(UnclearSet { key: set.key.clone(), why, domains });
         }
         Ok(read.examples)
@@ -67,7 +80,7 @@ impl<'a> TrainingData<'a> {
         columns: Option<&ColumnTemplates>,
     ) -> Result<Vec<Preference>> {
         let Some(files) = files.filter(|_| is_used) else { return Ok(Vec::new()) };
-        let rows = self.rows(key, files)?;
+        let rows = self.find(key, files)?.rows()?;
         match columns.map(ColumnTemplates::compile).transpose() {
             Ok(columns) => Ok(preferences(rows, columns.as_ref())?),
             Err(e) => self.refuse(&format!("data.columns.{}", e.name), &e.reason),
@@ -91,10 +104,10 @@ impl<'a> TrainingData<'a> {
         Ok(self.document.reject(problems.collect())?)
     }
 
-    /// The rows of a data set. The error names all files that cannot be found, with the line of `key`.
-    fn rows(&self, key: &str, files: &DataFiles) -> Result<Vec<DataRow>> {
+    /// The files of a data set. The error names all that cannot be found, with the line of `key`.
+    fn find(&self, key: &str, files: &DataFiles) -> Result<FoundFiles> {
         let mut missing = Vec::new();
-        let rows = files.rows(|name| {
+        let found = files.find(|name| {
             let found = data_files(self.config_path, name);
             Ok::<_, anyhow::Error>(found.unwrap_or_else(|error| {
                 missing.push(KeyProblem::new(key, message(&error)));
@@ -102,7 +115,7 @@ impl<'a> TrainingData<'a> {
             }))
         });
         self.document.reject(missing)?;
-        rows
+        found
     }
 
     /// Fails with an error that names the line of the config's `key`.

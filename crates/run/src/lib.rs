@@ -48,7 +48,7 @@ pub use disk::Disk;
 pub use error::RunError;
 pub use events::Events;
 pub use folder::{JOURNAL, RunFolder};
-pub use hash::{fingerprint, hash_files, sha256};
+pub use hash::{StreamedHash, fingerprint, hash_files, sha256};
 pub use journal::Journal;
 pub use progress::Progress;
 pub use records::Records;

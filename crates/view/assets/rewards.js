@@ -111,13 +111,13 @@ function toolSection(library, assigned, opened) {
           `The run's library has no tool called ${opened}; rules of the config, such as the overlong penalty, score without a card.`,
         )
       : null,
-    used.length === 0 ? element("p", {}, "At the start of the run, no tool of its library scores a prompt.") : used.map(detail),
+    used.length === 0 ? element("p", {}, "No tool of the run's library scores a prompt that was seen.") : used.map(detail),
     others.length === 0
       ? null
       : element(
           "details",
           { open: others.some((tool) => tool.name === opened) },
-          element("summary", {}, `${count(others.length, "further tool")} of the library, which no prompt had at the start`),
+          element("summary", {}, `${count(others.length, "further tool")} of the library, which no prompt that was seen has`),
           others.map(detail),
         ),
   );
@@ -202,7 +202,7 @@ function assignmentSection(run, assigned, parameters) {
     element(
       "p",
       {},
-      `At the start of the run, ${count(assigned.total, "prompt")}. Chosen by ${assigned.choosers.map(share).join(", ") || "nobody"}.`,
+      `${count(assigned.total, "prompt")} so far: the held-out ones, and those that were drawn. Chosen by ${assigned.choosers.map(share).join(", ") || "nobody"}.`,
     ),
     form,
     table(

@@ -1,4 +1,5 @@
-//! Which tools score which prompts, who chose them and why, at the start of a run.
+//! Which tools score which prompts, who chose them and why: those of the held-out prompts and of the prompts that a run has
+//! drawn.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -109,7 +109,7 @@ impl SuiteEval {
     pub fn check_context(&self, policy: &Policy) -> Result<(), EvalError> {
         let mut last = None;
         for prompt in &self.prompts {
-            let tokens = encode_prompt(policy, &prompt.example, self.suite.format)?.len();
+            let tokens = encode_prompt(&policy.tokenizer, &prompt.example, self.suite.format)?.len();
             match check_prompt_fits(policy, &prompt.example, tokens) {
                 Ok(()) => return Ok(()),
                 Err(e) => last = Some(e),

@@ -119,7 +119,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
     ) -> Result<GeneratedReplies, EvalError> {
         let (mut encoded, mut refused) = (Vec::new(), Vec::new());
         for request in requests {
-            let prompt = encode_prompt(self.policy, request.example, suite.format)?;
+            let prompt = encode_prompt(&self.policy.tokenizer, request.example, suite.format)?;
             match check_prompt_fits(self.policy, request.example, prompt.len()) {
                 Ok(()) => {
                     // A request for more sequences than are decoded together is split.

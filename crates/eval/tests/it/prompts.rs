@@ -49,10 +49,10 @@ const REASONING: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<
 fn a_plain_prompt_has_the_special_tokens_of_a_text_and_a_chat_those_of_its_template() {
     let policy = policy(REASONING);
     for text in ["12 + 34 =", "one\n"] {
-        let ids = encode_prompt(&policy, &example(text), PromptFormat::Plain).unwrap();
+        let ids = encode_prompt(&policy.tokenizer, &example(text), PromptFormat::Plain).unwrap();
         assert_eq!(ids, [vec![1], policy.tokenizer.encode(text).unwrap()].concat(), "{text:?}");
         assert_eq!(ids, policy.tokenizer.encode_whole(text).unwrap());
-        let ids = encode_prompt(&policy, &example(text), PromptFormat::Chat).unwrap();
+        let ids = encode_prompt(&policy.tokenizer, &example(text), PromptFormat::Chat).unwrap();
         assert_eq!(ids, policy.tokenizer.encode(&format!("<|user|>{text}<|end|><|assistant|><think>\n")).unwrap());
     }
 }
@@ -64,7 +64,8 @@ fn the_reported_plain_prompt_is_as_long_as_rlar_generate_says() {
     let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|c| c["id"] == "b38");
     let observed = case.unwrap()["input"]["observed"].as_str().unwrap().to_owned();
     let lengths: Vec<usize> = observed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let ids = encode_prompt(&policy(REASONING), &example(&"1".repeat(lengths[0])), PromptFormat::Plain).unwrap();
+    let ids =
+        encode_prompt(&policy(REASONING).tokenizer, &example(&"1".repeat(lengths[0])), PromptFormat::Plain).unwrap();
     assert_eq!(ids.len(), lengths[1]);
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rlar_data::Example;
 use rlar_policy::Finish;
 use rlar_rewards::domain;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use crate::algorithm::advantage::moments;
 use crate::config::{Config, KlEstimator, Surrogate};
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::Batch;
+use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::learned_weights::{DomainWeights, teaches_weights};
 use crate::rollouts::rollout::{Group, Rollout, ToolOutcomes, tool_outcomes};
 use crate::rollouts::zero_spread::ZeroSpread;
@@ -185,8 +185,8 @@ pub struct DomainMetrics {
 pub struct StepResults<'a> {
     /// The config of the run.
     pub config: &'a Config,
-    /// Prompts to train on; groups refer to them by index.
-    pub examples: &'a [Example],
+    /// The prompts of the batch.
+    pub prompts: &'a DrawnPrompts,
     /// The batch of the step: sampled and scored replies.
     pub batch: &'a Batch,
     /// Advantages of the replies, by group; `None` for a reply without an advantage.
@@ -296,7 +296,7 @@ impl Distribution {
 fn domains(step: &StepResults) -> Option<BTreeMap<String, DomainMetrics>> {
     let mut domains: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
     for group in step.batch.sampled() {
-        domains.entry(domain(&step.examples[group.example])).or_default().push(group);
+        domains.entry(domain(&step.prompts[group.example].example)).or_default().push(group);
     }
     if domains.len() < 2 {
         return None;

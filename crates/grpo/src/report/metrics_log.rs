@@ -53,7 +53,7 @@ impl MetricsLog {
         let time = now();
         let mut record = serde_json::to_value(record)?;
         record["time"] = time.into();
-        record["memory"] = serde_json::json!({ "resident": memory("VmRSS:"), "peak": memory("VmHWM:") });
+        record["memory"] = serde_json::json!({ "resident": memory("VmRSS:"), "peak": peak_memory() });
         self.records.append(&record)?;
         if let Some(events) = &mut self.events {
             events.scalars(step, time, &scalars(&record))?;
@@ -86,6 +86,11 @@ impl MetricsLog {
     pub fn finish(&self) {
         self.progress.finish();
     }
+}
+
+/// The most memory that this process had so far, in bytes; `None` where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    memory("VmHWM:")
 }
 
 /// Memory of this process in bytes, from the line of `/proc/self/status` that starts with `name`; `None` if there is no

@@ -5,4 +5,5 @@ pub(crate) mod grpo_metrics;
 pub mod metrics_log;
 pub mod rollout_files;
 pub(crate) mod hints;
+pub mod assignment_log;
 pub mod final_report;

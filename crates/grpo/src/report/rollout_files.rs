@@ -11,6 +11,7 @@ use rlar_run::{Disk, RunError, RunFolder, sync_or_rewrite};
 
 use crate::TrainError;
 use crate::rollouts::batch::Batch;
+use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::rollout::{Group, Rollout};
 
 /// The folder `rollouts/` of a run, with one Parquet file per recorded step.
@@ -37,23 +38,23 @@ impl RolloutFiles {
     }
 
     /// Writes the rollouts of a step. The first columns are TRL's (`step`, `prompt`, `completion`, one per tool,
-    /// `advantage`), with the reasons beside the scores of each tool; the others exist only in rlar. `render` makes the
+    /// `advantage`), with the reasons beside the scores of each tool; the others exist only in rlar. `drawn` are the prompts of the batch; `render` makes the
     /// text of the prompt that the policy gets for an example.
     pub fn write(
         &mut self,
         step: u64,
         batch: &Batch,
         advantages: &[Vec<Option<f64>>],
-        examples: &[Example],
+        drawn: &DrawnPrompts,
         render: impl Fn(&Example) -> Result<String, PolicyError>,
     ) -> Result<(), TrainError> {
         let groups: Vec<&Group> = batch.sampled().collect();
-        let prompts = groups.iter().map(|g| render(&examples[g.example])).collect::<Result<Vec<String>, _>>();
+        let prompts = groups.iter().map(|g| render(&drawn[g.example].example)).collect::<Result<Vec<String>, _>>();
         let prompts = prompts.map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         // Replaced groups are not trained on, so they have no advantages.
         let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
         let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
-        let rows = ReplyRows { groups: &groups, examples, prompts: &prompts };
+        let rows = ReplyRows { groups: &groups, drawn, prompts: &prompts };
         let bytes = parquet(&columns(step, &rows, &advantages))
             .map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         let path = self.folder.join(format!("step-{step:06}.parquet"));
@@ -126,7 +127,7 @@ fn columns(step: u64, rows: &ReplyRows, advantages: &[Vec<Option<f64>>]) -> Vec<
 /// Gives columns with one row per reply, for the replies of some groups.
 struct ReplyRows<'a> {
     groups: &'a [&'a Group],
-    examples: &'a [Example],
+    drawn: &'a DrawnPrompts,
     /// For each group, the text of the prompt that the policy got.
     prompts: &'a [String],
 }
@@ -150,7 +151,7 @@ impl<'a> ReplyRows<'a> {
 
     /// A column with a text of each reply's example: its id, prompt or reference.
     fn of_example(&self, text: impl Fn(&Example) -> String) -> Column {
-        let rows = self.groups.iter().flat_map(|g| g.replies.iter().map(|_| &self.examples[g.example]));
+        let rows = self.groups.iter().flat_map(|g| g.replies.iter().map(|_| &self.drawn[g.example].example));
         Column::Text(rows.map(text).collect())
     }
 

@@ -13,16 +13,17 @@
 use std::time::Instant;
 
 use rlar_data::{Example, Preference};
-use rlar_policy::Tokenizer;
-use rlar_rewards::Orchestrator;
+use rlar_rewards::{Assignment, Orchestrator, RewardError};
 use rlar_run::{Checkpoint, Files, Journal};
 
 use crate::TrainError;
 use crate::config::Config;
 use crate::engine::sampler::Sampler;
 use crate::engine::trainer::Trainer;
+use crate::report::assignment_log::AssignmentLog;
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::{Batch, BatchPosition};
+use crate::rollouts::drawn_prompts::TrainingPrompts;
 use crate::rollouts::evolution::{EVOLUTION, Evolution, StepContext};
 use crate::rollouts::learned_weights::{LearnedWeights, WEIGHTS};
 use crate::rollouts::mixture::Mixture;
@@ -45,13 +46,9 @@ pub struct Collector<'a> {
     /// The config of the run.
     pub config: &'a Config,
     /// Prompts to train on.
-    pub examples: &'a [Example],
+    pub prompts: TrainingPrompts<'a>,
     /// Prompts to measure on. When a tool is suspended, other tools must be able to score these prompts, too.
     pub heldout: &'a [Example],
-    /// The policy's tokenizer, for the text of prompts.
-    pub tokenizer: &'a Tokenizer,
-    /// Token ids of the prompts to train on; empty for a prompt that is left out because of its length.
-    pub prompts: &'a [Vec<u32>],
     /// The order in which prompts are drawn from the domains.
     pub mixture: Mixture,
     /// The reward tools, and which of them each prompt has.
@@ -64,6 +61,8 @@ pub struct Collector<'a> {
     pub weights: Option<LearnedWeights>,
     /// Pairs of replies from which the weights are learned, too.
     pub preferences: &'a [Preference],
+    /// The file to which the tools of drawn prompts are written; `None` if a run has none.
+    pub assignments: Option<AssignmentLog>,
     /// The batch of the next step; `None` unless it was collected one step ahead (`train.asynchronous`).
     pub next: Option<Batch>,
 }
@@ -151,7 +150,7 @@ impl Collector<'_> {
         let step = at.step + 1;
         let is_replayed = journal.holds(step, BATCH);
         if let Some(evolution) = &mut self.evolution {
-            let (config, examples) = (self.config, self.examples);
+            let (config, examples) = (self.config, self.prompts.examples);
             let context = StepContext { config, rewards: &mut *self.rewards, examples, step, is_replayed };
             evolution.enter(context, journal)?;
         }
@@ -168,13 +167,17 @@ impl Collector<'_> {
             journal.record(step, BATCH, &batch)?;
             batch
         };
+        let drawn = self.prompts.of_batch(&batch)?;
+        if let Some(assignments) = &mut self.assignments {
+            assignments.add(at.policy_steps + 1, &drawn, self.rewards)?;
+        }
         if let Some(evolution) = &mut self.evolution {
-            let (config, examples) = (self.config, self.examples);
+            let (config, examples) = (self.config, self.prompts.examples);
             let context = StepContext { config, rewards: &mut *self.rewards, examples, step, is_replayed };
-            evolution.observe(batch.sampled(), &context);
+            evolution.observe(batch.sampled(), &drawn, &context)?;
         }
         if let Some(weights) = &mut self.weights {
-            weights.observe(batch.sampled(), self.examples, self.rewards, self.config)?;
+            weights.observe(batch.sampled(), &drawn, self.rewards, self.config)?;
         }
         Ok(batch)
     }
@@ -187,7 +190,7 @@ impl Collector<'_> {
             self.suspend_and_rescore(&mut batch, at.step + 1, failing)?;
         }
         self.tool_health.observe(batch.sampled(), self.config);
-        self.audit(&mut batch);
+        self.audit(&mut batch)?;
         batch.weights = self.weights.as_ref().map(|weights| weights.fitted().clone());
         Ok(batch)
     }
@@ -217,10 +220,13 @@ impl Collector<'_> {
         if self.config.rewards.python.iter().any(|f| f.tool_name() == tool) {
             return Err(no_replacement("`rewards.python` prescribes it for every prompt".to_owned()));
         }
-        let mut prompts = self.examples.iter().chain(self.heldout);
-        if let Err(e) = prompts.try_for_each(|e| self.rewards.choose(e).map(drop)) {
-            return Err(no_replacement(e.to_string()));
-        }
+        let rewards: &Orchestrator = self.rewards;
+        let has_tools = |chosen: Result<Assignment, RewardError>| match chosen {
+            Ok(_) => Ok(()),
+            Err(e) => Err(no_replacement(e.to_string())),
+        };
+        self.prompts.examples.for_each(|example| rewards.choose(&example), has_tools)?;
+        self.heldout.iter().try_for_each(|example| has_tools(rewards.choose(example)))?;
         let is_affected = |g: &Group| g.replies.iter().any(|r| r.scores.get(&tool).is_some());
         match self.rescore(batch, is_affected) {
             Ok(()) => {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rlar_data::Example;
+use rlar_data::{DataError, Example, ExampleList};
 use rlar_rewards::agents::VerifierCounts;
 use rlar_rewards::agents::background::{AgentRequest, AgentResult, BackgroundAgents, ToolReplacement};
 use rlar_rewards::monitor::{DriftAlert, DriftThresholds, Monitor, ObservedReply, ObservedScore};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::learned_weights::teaches_weights;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::run::job::Job;
@@ -76,7 +77,7 @@ pub struct StepContext<'a> {
     /// The reward tools, and which of them each prompt has.
     pub rewards: &'a mut Orchestrator,
     /// Prompts to train on.
-    pub examples: &'a [Example],
+    pub examples: &'a ExampleList,
     /// Number of the step, from 1; 0 before the first step.
     pub step: u64,
     /// Whether the journal holds this step, because an earlier process already took it.
@@ -165,12 +166,14 @@ impl<'a> Evolution<'a> {
         &mut self,
         result: &AgentResult,
         rewards: &mut Orchestrator,
-        examples: &[Example],
+        examples: &ExampleList,
     ) -> Result<(), TrainError> {
         match result {
+            AgentResult::Prompt(index, _) if *index >= examples.len() => {}
             AgentResult::Prompt(index, assignment) => {
-                if let Some(example) = examples.get(*index).filter(|e| !self.fixed_domains.contains(domain(e))) {
-                    rewards.assign_example(example, assignment.clone())?;
+                let example = examples.get(*index)?;
+                if !self.fixed_domains.contains(domain(&example)) {
+                    rewards.assign_example(&example, assignment.clone())?;
                 }
             }
             AgentResult::Domain(name, _) if self.fixed_domains.contains(name) => {}
@@ -208,13 +211,20 @@ impl<'a> Evolution<'a> {
         Ok(())
     }
 
-    /// Shows the groups of a step to the drift monitor, and passes new alerts to the agents. In a replayed step alerts
-    /// are not passed on: an earlier process did so, and the journal may already hold the agents' result.
-    pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, context: &'g StepContext<'g>) {
-        let Some(thresholds) = &self.thresholds else { return };
+    /// Shows the groups of a step, which answer `prompts`, to the drift monitor, and passes new alerts to the agents. In a
+    /// replayed step alerts are not passed on: an earlier process did so, and the journal may already hold the agents'
+    /// result.
+    pub fn observe<'g>(
+        &mut self,
+        groups: impl Iterator<Item = &'g Group>,
+        prompts: &'g DrawnPrompts,
+        context: &'g StepContext<'g>,
+    ) -> Result<(), TrainError> {
+        let Some(thresholds) = &self.thresholds else { return Ok(()) };
         let mut domains: BTreeMap<&str, Vec<Vec<ObservedReply>>> = BTreeMap::new();
         for group in groups {
-            domains.entry(domain(&context.examples[group.example])).or_default().push(observed(group, context));
+            let example = &prompts[group.example].example;
+            domains.entry(domain(example)).or_default().push(observed(group, example, context));
         }
         for (name, groups) in &domains {
             let is_pending = self.state.pending.iter().any(|alert| alert.domain == **name);
@@ -224,17 +234,18 @@ impl<'a> Evolution<'a> {
             }
         }
         if context.is_replayed {
-            return;
+            return Ok(());
         }
         for alert in &self.state.pending {
             if self.submitted.insert(format!("{} {} {}", alert.step, alert.signal, alert.domain)) {
-                let is_of_domain = |e: &&Example| domain(e) == alert.domain;
-                let demonstrations = self.demonstrations.iter().filter(is_of_domain);
-                let known = demonstrations.chain(context.examples.iter().filter(is_of_domain));
-                let examples = known.take(MAX_EXAMPLES).cloned().collect();
+                let is_of_domain = |e: &Example| domain(e) == alert.domain;
+                let demonstrations = self.demonstrations.iter().filter(|e| is_of_domain(e)).cloned().map(Ok);
+                let prompts = context.examples.iter().filter(|e| e.as_ref().map_or(true, is_of_domain));
+                let examples = demonstrations.chain(prompts).take(MAX_EXAMPLES).collect::<Result<_, DataError>>()?;
                 self.agents.submit(AgentRequest::ReplaceTools { alert: alert.clone(), examples });
             }
         }
+        Ok(())
     }
 
     /// Takes the lines about alerts and replaced tools since the last call.
@@ -271,9 +282,10 @@ fn assign_domain(rewards: &mut Orchestrator, name: &str, assignment: &Assignment
     }
 }
 
-/// The replies of a group as the monitor sees them, with each score as a fraction of its tool's range.
-fn observed<'b>(group: &'b Group, context: &'b StepContext<'b>) -> Vec<ObservedReply<'b>> {
-    let (example, library) = (&context.examples[group.example], context.rewards.library());
+/// The replies of a group to the prompt of `example` as the monitor sees them, with each score as a fraction of its
+/// tool's range.
+fn observed<'b>(group: &'b Group, example: &'b Example, context: &'b StepContext<'b>) -> Vec<ObservedReply<'b>> {
+    let library = context.rewards.library();
     let reply = |reply: &'b Rollout| {
         let mut scores = Vec::new();
         let (mut sum, mut weights) = (Some(0.0), 0.0);

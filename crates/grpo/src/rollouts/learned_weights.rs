@@ -11,7 +11,7 @@ use std::f64::consts::TAU;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rlar_data::{Completion, Example, Preference};
+use rlar_data::{Completion, Example, ExampleList, Preference};
 use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, PairCounts, TaskPairs, ToolWeight};
 use rlar_rewards::{
     CombineAs, Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolEvidence, ToolScore, WeightedTool, domain,
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{Config, WeightSource};
+use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::Stream;
 
@@ -85,8 +86,8 @@ impl LearnedWeights {
     pub fn load(
         checkpoint: Option<&Checkpoint>,
         config: &Config,
-        examples: &[Example],
-        rewards: &mut Orchestrator,
+        examples: &ExampleList,
+        rewards: &Orchestrator,
     ) -> Result<Option<Self>, TrainError> {
         if config.rewards.weights != WeightSource::Learned {
             return Ok(None);
@@ -95,11 +96,13 @@ impl LearnedWeights {
             return Ok(Some(serde_json::from_slice(&checkpoint.read(WEIGHTS)?)?));
         }
         let mut weights = Self::default();
-        for example in examples {
-            let names: Vec<String> = rewards.assign(example)?.tools.iter().map(|t| t.tool.clone()).collect();
+        let assigned = |example: Example| (rewards.assignment_of(&example), example);
+        examples.for_each(assigned, |(assignment, example)| -> Result<(), TrainError> {
+            let names: Vec<String> = assignment?.tools.into_iter().map(|chosen| chosen.tool).collect();
             let learned = names.iter().filter(|name| is_learned(name, rewards.library(), &config.rewards.always));
-            learned.for_each(|name| weights.add_tool(domain(example), name));
-        }
+            learned.for_each(|name| weights.add_tool(domain(&example), name));
+            Ok(())
+        })?;
         Ok(Some(weights))
     }
 
@@ -203,12 +206,12 @@ impl LearnedWeights {
     pub fn observe<'g>(
         &mut self,
         groups: impl Iterator<Item = &'g Group>,
-        examples: &[Example],
+        prompts: &DrawnPrompts,
         rewards: &mut Orchestrator,
         config: &Config,
     ) -> Result<(), TrainError> {
         for group in groups {
-            let example = &examples[group.example];
+            let example = &prompts[group.example].example;
             let assigned = rewards.assign(example)?.tools.clone();
             let (name, library) = (domain(example), rewards.library());
             let tools = group.replies.first().map_or(&[][..], |reply| &reply.scores.tools);

@@ -4,6 +4,7 @@
 
 pub mod mixture;
 pub mod collect;
+pub mod drawn_prompts;
 mod sample_and_score;
 pub mod batch;
 pub mod rollout;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rlar_data::Completion;
+use rlar_data::{Completion, Example};
 use rlar_eval::prefill;
 use rlar_policy::{GenerationRequest, with_prefill};
 use rlar_rewards::{Outcome, RewardError, Scores, ToolScore, domain};
@@ -14,6 +14,7 @@ use crate::algorithm::loss::soft_overlong;
 use crate::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError, check_replies};
 use crate::rollouts::batch::{Batch, BatchPosition};
 use crate::rollouts::collect::Collector;
+use crate::rollouts::drawn_prompts::{DrawnPrompts, TrainingPrompts};
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
 
@@ -63,6 +64,22 @@ impl IncompleteGroups {
     }
 }
 
+/// The error of a step whose replies could not be sampled. It names the example of the request that failed.
+fn sampling_error(
+    error: SamplerError,
+    position: BatchPosition,
+    chosen: &[usize],
+    prompts: &DrawnPrompts,
+) -> TrainError {
+    match error {
+        SamplerError::Policy(error) => error.into(),
+        SamplerError::Request { request, message } => {
+            let example = chosen.get(request).map_or("?", |example| prompts[*example].example.id.as_str());
+            TrainError::Sampling { step: position.step + 1, example: example.to_owned(), message }
+        }
+    }
+}
+
 impl Collector<'_> {
     /// Samples and scores a new batch. The seed of a reply depends only on the config's seed, the step and the indices of
     /// prompt and reply. With dynamic sampling, groups whose replies all have the same reward are replaced by groups of
@@ -78,14 +95,15 @@ impl Collector<'_> {
             let missing = wanted - batch.groups.len();
             let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
             batch.cursor += missing as u64;
+            let drawn_prompts = self.prompts.drawn(chosen.iter().copied())?;
             let seed = |prompt: usize, reply: usize| mix(&[config.seed, position.step, prompt as u64, reply as u64]);
             let request = |(i, example): (usize, &usize)| GenerationRequest {
-                prompt: self.prompts[*example].clone(),
+                prompt: drawn_prompts[*example].tokens.clone(),
                 seeds: (0..t.group_size).map(|reply| seed(drawn + i, reply)).collect(),
             };
             let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
             drawn += missing;
-            let groups = self.sample_groups(sampler, position, &chosen, &requests, &mut batch)?;
+            let groups = self.sample_groups(sampler, position, &chosen, &drawn_prompts, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
                 groups.into_iter().partition(|g| rounds == 0 || g.scores().has_spread(config.algorithm.combine));
             batch.replaced.extend(flat);
@@ -103,15 +121,17 @@ impl Collector<'_> {
         sampler: &dyn Sampler,
         position: BatchPosition,
         chosen: &[usize],
+        prompts: &DrawnPrompts,
         requests: &[GenerationRequest],
         batch: &mut Batch,
     ) -> Result<Vec<Group>, TrainError> {
         let started = Instant::now();
         let sampling = &self.config.sampling;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let prefill = |example: &usize| prefill(self.tokenizer, &self.examples[*example], self.config.data.format);
+        let TrainingPrompts { tokenizer, format, .. } = self.prompts;
+        let prefill = |example: &usize| prefill(tokenizer, &prompts[*example].example, format);
         let prefills = chosen.iter().map(prefill).collect::<Result<Vec<String>, _>>()?;
-        let (rewards, examples) = (&mut *self.rewards, self.examples);
+        let rewards = &mut *self.rewards;
         // The time limit holds for the whole step, even if groups are replaced several times.
         let time_left = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
         let deadline = OnceLock::new();
@@ -127,7 +147,7 @@ impl Collector<'_> {
                 let mut incomplete = IncompleteGroups::new(requests, rewards.scores_groups());
                 while let Ok(first) = finished.recv() {
                     let waiting = incomplete.complete(std::iter::once(first).chain(finished.try_iter()));
-                    let items: Vec<_> = waiting.iter().map(|(r, c)| (&examples[chosen[r.request]], c)).collect();
+                    let items: Vec<_> = waiting.iter().map(|(r, c)| (&prompts[chosen[r.request]].example, c)).collect();
                     for ((reply, _), scored) in waiting.iter().zip(rewards.score_until(&items, is_over)?) {
                         scores[reply.request][reply.index] = scored;
                     }
@@ -150,7 +170,7 @@ impl Collector<'_> {
             let scores = scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (samples, scores, sampling_time)
         });
-        let sampling_error = |error| self.sampling_error(error, position, chosen);
+        let sampling_error = |error| sampling_error(error, position, chosen, prompts);
         let samples = samples.map_err(sampling_error)?;
         check_replies(requests, &samples, position.policy_steps).map_err(sampling_error)?;
         let scores = scores?;
@@ -159,25 +179,14 @@ impl Collector<'_> {
         let mut groups = Vec::with_capacity(chosen.len());
         for (((example, prefill), samples), scores) in chosen.iter().zip(&prefills).zip(samples).zip(scores) {
             let judged = |sample: SampledReply| SampledReply { text: with_prefill(prefill, sample.text), ..sample };
-            let rollout = |(sample, scores)| self.rollout(*example, judged(sample), scores);
+            let rollout = |(sample, scores)| self.rollout(&prompts[*example].example, judged(sample), scores);
             groups.push(Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() });
         }
         Ok(groups)
     }
 
-    /// The error of a step whose replies could not be sampled. It names the example of the request that failed.
-    fn sampling_error(&self, error: SamplerError, position: BatchPosition, chosen: &[usize]) -> TrainError {
-        match error {
-            SamplerError::Policy(error) => error.into(),
-            SamplerError::Request { request, message } => {
-                let example = chosen.get(request).map_or("?", |example| self.examples[*example].id.as_str());
-                TrainError::Sampling { step: position.step + 1, example: example.to_owned(), message }
-            }
-        }
-    }
-
-    /// The rollout of a sampled reply to the prompt with the index `example`.
-    fn rollout(&self, example: usize, sample: SampledReply, mut scores: Scores) -> Rollout {
+    /// The rollout of a sampled reply to the prompt of `example`.
+    fn rollout(&self, example: &Example, sample: SampledReply, mut scores: Scores) -> Rollout {
         self.weigh(example, &mut scores);
         let overlong = &self.config.algorithm.overlong;
         // A reply that no tool scores gets no penalty either, so that it is not trained on.
@@ -198,10 +207,10 @@ impl Collector<'_> {
     }
 
     /// Gives the scores of a reply to a prompt the learned weights of their tools, if weights are learned.
-    fn weigh(&self, example: usize, scores: &mut Scores) {
+    fn weigh(&self, example: &Example, scores: &mut Scores) {
         if let Some(weights) = &self.weights {
             let always = &self.config.rewards.always;
-            weights.apply(domain(&self.examples[example]), scores, self.rewards.library(), always);
+            weights.apply(domain(example), scores, self.rewards.library(), always);
         }
     }
 
@@ -209,14 +218,15 @@ impl Collector<'_> {
     pub fn rescore(&mut self, batch: &mut Batch, is_affected: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
         let part = self.config.rewards.scored.clone().unwrap_or_default();
         let deadline = self.step_deadline();
+        let prompts = self.prompts.of_batch(batch)?;
         for group in batch.sampled_mut().filter(|g| is_affected(g)) {
-            let example = &self.examples[group.example];
+            let example = &prompts[group.example].example;
             let completion = |r: &Rollout| part.completion(r.text.clone()).with_tokens(r.tokens.clone());
             let completions: Vec<Completion> = group.replies.iter().map(completion).collect();
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
-                self.weigh(group.example, &mut scores);
+                self.weigh(example, &mut scores);
                 scores.tools.extend(reply.scores.get(SOFT_OVERLONG).cloned());
                 reply.scores = scores;
             }
@@ -226,10 +236,11 @@ impl Collector<'_> {
 
     /// Lets the audit tools score the first replies of every group, a share of `rewards.audit.share`. Audit scores are
     /// recorded and monitored, but not trained on.
-    pub fn audit(&mut self, batch: &mut Batch) {
+    pub fn audit(&mut self, batch: &mut Batch) -> Result<(), TrainError> {
         if !self.rewards.has_audit() {
-            return;
+            return Ok(());
         }
+        let prompts = self.prompts.of_batch(batch)?;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
         let share = self.config.rewards.audit.share;
         let audited = |replies: usize| ((share * replies as f64).ceil() as usize).min(replies);
@@ -239,7 +250,7 @@ impl Collector<'_> {
                 g.replies.iter().take(audited(g.replies.len())).map(|r| (g.example, part.completion(r.text.clone())))
             })
             .collect();
-        let items: Vec<_> = completions.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
+        let items: Vec<_> = completions.iter().map(|(e, c)| (&prompts[*e].example, c)).collect();
         let deadline = self.step_deadline();
         let outcomes = self.rewards.audit(&items, &|| Instant::now() >= deadline).unwrap_or_else(|e| {
             tracing::warn!("the audit failed: {e}");
@@ -252,6 +263,7 @@ impl Collector<'_> {
                 reply.audit = outcomes.next().and_then(|outcome| outcome.score());
             }
         }
+        Ok(())
     }
 
     fn step_deadline(&self) -> Instant {

@@ -1,10 +1,9 @@
 //! Shows what a job would do, without training or writing anything.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
-use rlar_policy::Policy;
+use rlar_policy::{GenerationRequest, Policy};
 
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
@@ -12,11 +11,15 @@ use crate::config::{Config, KlEstimator, Method};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
 use crate::engine::trainer::Trainer;
+use crate::report::metrics_log::peak_memory;
 use crate::rollouts::batch::BatchPosition;
 use crate::rollouts::collect::Collector;
+use crate::rollouts::drawn_prompts::TrainingPrompts;
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
+use crate::run::assign_tools::tools_of_prompts;
 use crate::run::job::Job;
+use crate::run::lengths::{Lengths, prompt_lengths};
 use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::setup;
 use crate::train_loop::preference::{PreferencePair, preference_pairs};
@@ -51,6 +54,13 @@ fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
     let _ = writeln!(out, "{name:9} {} {unit}, {all} tokens, the longest {longest}", lengths.len());
 }
 
+/// Writes a line with the most memory that this process had so far; none where the system does not say.
+fn measured_memory(out: &mut String) {
+    if let Some(peak) = peak_memory() {
+        let _ = writeln!(out, "peak      {} MB in this dry run, one step included", peak.div_ceil(1 << 20));
+    }
+}
+
 /// Writes a line with the expected time of the run. `warmup` and `step` are the seconds of a supervised warm-up step
 /// and of a training step.
 fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
@@ -70,14 +80,8 @@ fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
 
 /// Writes a line per tool with the number of its prompts. Returns the Python packages that are not installed yet.
 fn tools(out: &mut String, job: &Job) -> Result<Vec<String>, TrainError> {
-    let mut tools: BTreeMap<String, usize> = BTreeMap::new();
-    for example in job.train.iter().chain(&job.heldout) {
-        for choice in job.rewards.choose(example)?.tools {
-            *tools.entry(choice.tool).or_default() += 1;
-        }
-    }
     let mut missing = Vec::new();
-    for (tool, prompts) in tools {
+    for (tool, prompts) in tools_of_prompts(job)? {
         let packages = job.rewards.missing_packages(&tool)?;
         let install = if packages.is_empty() { String::new() } else { format!("; installs {}", packages.join(", ")) };
         let _ = writeln!(out, "tool      {tool} for {prompts} prompts{install}");
@@ -86,23 +90,35 @@ fn tools(out: &mut String, job: &Job) -> Result<Vec<String>, TrainError> {
     Ok(missing)
 }
 
+/// Bytes that sampling the replies of a step takes: keys and values, and activations. `prompts` are the lengths of the
+/// prompts.
+fn sampling_memory(config: &Config, policy: &Policy, prompts: &[u32]) -> u64 {
+    let Some(longest) = prompts.iter().max().filter(|_| config.train.method == Method::Grpo) else { return 0 };
+    let request = GenerationRequest { prompt: vec![0; *longest as usize], seeds: vec![0; config.train.group_size] };
+    let requests = vec![request; config.train.prompts.min(prompts.len())];
+    let plan = policy.engine(config.sampling.batch).plan(&requests, &config.sampling.at(config.sampling.temperature));
+    plan.cache + plan.activations
+}
+
 fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
     let config = &job.config.clone();
-    let prompts = setup::prompt_token_ids(&policy, &job.train, config, "data.train")?;
+    let prompts = prompt_lengths(&policy, job.train.blocks(), config, "data.train")?;
     let mixture = setup::mixture(job, &prompts)?;
-    let heldout = setup::prompt_token_ids(&policy, &job.heldout, config, "data.heldout")?;
+    let heldout = prompt_lengths(&policy, std::iter::once(Ok(job.heldout.clone())), config, "data.heldout")?;
     let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
-    let longest = setup::longest_sequence(&prompts, &data, config);
-    let _ = writeln!(out, "memory    {}", setup::memory_plan(config, &policy.decoder, longest));
-    let lengths = |prompts: &[Vec<u32>]| prompts.iter().map(Vec::len).filter(|n| *n > 0).collect::<Vec<usize>>();
-    token_counts(out, "train", "prompts", &lengths(&prompts));
-    token_counts(out, "heldout", "prompts", &lengths(&heldout));
+    let lengths = Lengths::of(&prompts, &data, config);
+    let plan = setup::memory_plan(config, &policy.decoder, lengths);
+    let plan = plan.with_sampling(sampling_memory(config, &policy, &prompts));
+    let _ = writeln!(out, "memory    {plan}");
+    let of_kept = |lengths: &[u32]| lengths.iter().filter(|n| **n > 0).map(|n| *n as usize).collect::<Vec<usize>>();
+    token_counts(out, "train", "prompts", &of_kept(&prompts));
+    token_counts(out, "heldout", "prompts", &of_kept(&heldout));
     token_counts(out, "sft", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
     warn_of_long_replies(job, &policy.tokenizer)?;
     let missing = tools(out, job)?;
 
     let mut state = TrainState::fresh(LocalTrainer::new(policy)?);
-    setup::plan_memory(&mut state.counters, config, &state.trainer.model.decoder, longest);
+    setup::plan_memory(&mut state.counters, config, &state.trainer.model.decoder, lengths);
     let supervised = |state: &mut TrainState, batch: usize| -> Result<f64, TrainError> {
         let clock = Instant::now();
         SftStep { number: 1, index: 0, batch, lr: 0.0 }.take(state, &data, config)?;
@@ -111,6 +127,7 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     let warmup = if config.warmup.steps > 0 { supervised(&mut state, config.warmup.batch)? } else { 0.0 };
     if config.train.method == Method::Sft {
         let step = supervised(&mut state, config.train.batch)?;
+        measured_memory(out);
         expected_time(out, config, warmup, step);
         return Ok(());
     }
@@ -119,7 +136,7 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
         let _ = writeln!(out, "time      not measured: {why}");
         return Ok(());
     }
-    grpo_step(out, job, &prompts, mixture, &mut state, warmup)
+    grpo_step(out, job, mixture, &mut state, warmup)
 }
 
 /// Takes one step of reinforcement learning at learning rate 0, and writes its number of tokens and the expected time
@@ -127,7 +144,6 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
 fn grpo_step(
     out: &mut String,
     job: &mut Job,
-    prompts: &[Vec<u32>],
     mixture: Mixture,
     state: &mut TrainState,
     warmup: f64,
@@ -137,16 +153,15 @@ fn grpo_step(
     let tokenizer = state.trainer.model.tokenizer.clone();
     let mut collector = Collector {
         config,
-        examples: &job.train,
+        prompts: TrainingPrompts { examples: &job.train, tokenizer: &tokenizer, format: config.data.format },
         heldout: &job.heldout,
-        tokenizer: &tokenizer,
-        prompts,
         mixture,
         rewards: &mut job.rewards,
         tool_health: ToolHealth::default(),
         evolution: None,
         weights: None,
         preferences: &[],
+        assignments: None,
         next: None,
     };
     let start = BatchPosition { step: 0, policy_steps: 0, cursor: 0 };
@@ -156,11 +171,13 @@ fn grpo_step(
     if config.algorithm.kl.estimator != KlEstimator::None {
         state.trainer.reference = Reference::Start(state.trainer.model.clone());
     }
+    let prompts = &collector.prompts.of_batch(&batch)?;
     let log_probs = OldAndRefLogProbs::new(state, &batch, prompts, config)?;
     let advantages = advantages(&scores_with_kl(&batch, &log_probs, config), &config.algorithm);
     policy_update(state, &batch, prompts, &log_probs, &advantages, config, 0.0)?;
     let step = clock.elapsed().as_secs_f64();
     let _ = writeln!(out, "step      {} reply tokens in {} groups", batch.tokens(), batch.sampled().count());
+    measured_memory(out);
     expected_time(out, config, warmup, step);
     Ok(())
 }
@@ -171,7 +188,7 @@ fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), Trai
     let pairs = preference_pairs(&model, &job.preferences)?;
     let heldout = preference_pairs(&model, &job.heldout_preferences)?;
     let lengths = |pairs: &[PreferencePair]| pairs.iter().map(PreferencePair::len).collect::<Vec<usize>>();
-    let plan = setup::memory_plan(config, &policy.decoder, lengths(&pairs).into_iter().max().unwrap_or(1));
+    let plan = setup::memory_plan(config, &policy.decoder, Lengths::of_pairs(&pairs, config));
     let _ = writeln!(out, "memory    {plan}");
     token_counts(out, "train", "pairs", &lengths(&pairs));
     token_counts(out, "heldout", "pairs", &lengths(&heldout));
@@ -180,6 +197,8 @@ fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), Trai
         RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens };
     let clock = Instant::now();
     training.update(&mut state, 0.0)?;
-    expected_time(out, config, 0.0, clock.elapsed().as_secs_f64());
+    let step = clock.elapsed().as_secs_f64();
+    measured_memory(out);
+    expected_time(out, config, 0.0, step);
     Ok(())
 }

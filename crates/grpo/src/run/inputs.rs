@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rlar_data::Example;
+use rlar_data::{Example, ExampleList};
 use rlar_eval::suite::SuiteEval;
-use rlar_run::{JOURNAL, RunError, RunFolder, fingerprint, sha256};
+use rlar_run::{JOURNAL, RunError, RunFolder, StreamedHash, fingerprint, sha256};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -69,7 +69,7 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
     }
     let hash = |examples: &[Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));
     let others = json!({
-        "train": hash(&job.train)?,
+        "train": hash_of_list(&job.train)?,
         "heldout": hash(&job.heldout)?,
         "demonstrations": hash(&job.demonstrations)?,
         "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
@@ -111,6 +111,24 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
     run.write(INPUTS, &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)
+}
+
+/// SHA-256 of the JSON list of the examples, in hexadecimal.
+fn hash_of_list(examples: &ExampleList) -> Result<String, TrainError> {
+    let mut hash = StreamedHash::default();
+    let mut before: &[u8] = b"[";
+    examples.for_each(
+        |example| serde_json::to_vec(&example),
+        |json| -> Result<(), TrainError> {
+            hash.update(before);
+            hash.update(&json?);
+            before = b",";
+            Ok(())
+        },
+    )?;
+    let end: &[u8] = if examples.is_empty() { b"[]" } else { b"]" };
+    hash.update(end);
+    Ok(hash.finish())
 }
 
 /// The first difference between two JSON values, as text; `None` if they differ only in keys that may change.

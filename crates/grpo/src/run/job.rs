@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use rlar_data::{Example, Preference};
+use rlar_data::{Example, ExampleList, Preference};
 use rlar_eval::suite::SuiteEval;
 use rlar_policy::ModelSource;
 use rlar_rewards::Orchestrator;
@@ -25,7 +25,7 @@ pub struct Job<'a> {
     /// get those of its start ([`hub_commits`](crate::hub_commits)).
     pub hub_commits: BTreeMap<String, String>,
     /// Prompts to train on.
-    pub train: Vec<Example>,
+    pub train: ExampleList,
     /// Number of training prompts of each domain in `data.mixture`, in the order in which the domains are concatenated
     /// in `train`. Without domains, this is one number, that of all prompts.
     pub sizes: Vec<usize>,

@@ -5,6 +5,7 @@ pub mod train;
 pub mod resume;
 pub mod inputs;
 pub mod setup;
+pub mod lengths;
 pub mod reply_lengths;
 pub mod assign_tools;
 pub mod policy;

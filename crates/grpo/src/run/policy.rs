@@ -14,19 +14,22 @@ use crate::TrainError;
 use crate::config::{Agent, Config, Method};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
+use crate::report::assignment_log::AssignmentLog;
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::report::rollout_files::RolloutFiles;
 use crate::rollouts::collect::{Collector, next_batch, tool_health};
+use crate::rollouts::drawn_prompts::TrainingPrompts;
 use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::learned_weights::LearnedWeights;
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
+use crate::run::lengths::{Lengths, prompt_lengths, retain_fitting};
 use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::resume::ResumePoint;
-use crate::run::setup::{disk, first_policy, longest_sequence, mixture, progress, prompt_token_ids, retain_fitting};
+use crate::run::setup::{disk, first_policy, mixture, progress};
 use crate::run::warmup::warm_up;
 use crate::train_loop::TrainLoop;
 use crate::train_loop::grpo::Grpo;
@@ -39,24 +42,31 @@ struct Prepared<'a> {
     checkpoint: Option<Checkpoint>,
     tool_health: ToolHealth,
     journal: Journal,
-    prompts: Vec<Vec<u32>>,
     mixture: Mixture,
     demonstrations: Vec<Demonstration>,
     evolution: Option<Evolution<'a>>,
+    assignments: Option<AssignmentLog>,
 }
 
-/// Trains a policy to the end of the job, writes the final model, and returns the report.
-pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
+/// Trains a policy to the end of the job, writes the final model, and returns the report. `assignments` is the file to
+/// which the tools of drawn prompts are written.
+pub fn train(
+    job: &mut Job,
+    run: &RunFolder,
+    resume: ResumePoint,
+    assignments: Option<AssignmentLog>,
+) -> Result<Report, TrainError> {
     let config = &job.config.clone();
     let mut state = resume.state(config, || Ok(LocalTrainer::new(first_policy(job)?)?))?;
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.trainer.model.tokenizer.pin_today(state.counters.began);
-    let mut prepared = prepare(job, run, resume, &mut state)?;
+    let mut prepared = Prepared { assignments, ..prepare(job, run, resume, &mut state)? };
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
     let done = state.counters.step;
     if let (Some(evolution), 0) = (&mut prepared.evolution, done) {
         let is_replayed = prepared.journal.reaches(1);
-        let context = StepContext { config, rewards: &mut job.rewards, examples: &job.train, step: 0, is_replayed };
+        let examples = &job.train;
+        let context = StepContext { config, rewards: &mut job.rewards, examples, step: 0, is_replayed };
         evolution.enter(context, &mut prepared.journal)?;
     }
     if done == 0 {
@@ -114,8 +124,9 @@ fn prepare<'a>(
     state: &mut TrainState,
 ) -> Result<Prepared<'a>, TrainError> {
     let config = &job.config.clone();
-    let prompts = prompt_token_ids(&state.trainer.model, &job.train, config, "data.train")?;
-    let heldout = prompt_token_ids(&state.trainer.model, &job.heldout, config, "data.heldout")?;
+    let prompts = prompt_lengths(&state.trainer.model, job.train.blocks(), config, "data.train")?;
+    let heldout = std::iter::once(Ok(job.heldout.clone()));
+    let heldout = prompt_lengths(&state.trainer.model, heldout, config, "data.heldout")?;
     retain_fitting(&mut job.heldout, &heldout);
     job.suites.iter().try_for_each(|suite| suite.check_context(&state.trainer.model))?;
     let mixture = mixture(job, &prompts)?;
@@ -123,7 +134,7 @@ fn prepare<'a>(
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     warn_of_long_replies(job, &state.trainer.model.tokenizer)?;
     let checkpoint = resume.checkpoint.clone();
-    let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
+    let journal = resume.start(run, state, config, Lengths::of(&prompts, &demonstrations, config))?;
     let tool_health = tool_health(checkpoint.as_ref())?;
     tool_health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
     // The agents choose tools during the supervised warm-up.
@@ -131,7 +142,7 @@ fn prepare<'a>(
         Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
         None => None,
     };
-    Ok(Prepared { checkpoint, tool_health, journal, prompts, mixture, demonstrations, evolution })
+    Ok(Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments: None })
 }
 
 /// Runs the train loop; returns why it ended, and the journal.
@@ -142,7 +153,7 @@ fn run_loop(
     prepared: Prepared,
     state: &mut TrainState,
 ) -> Result<(String, Journal), TrainError> {
-    let Prepared { checkpoint, tool_health, journal, prompts, mixture, demonstrations, evolution } = prepared;
+    let Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments } = prepared;
     let checkpoint = checkpoint.as_ref();
     let done = state.counters.step;
     let progress = progress(job, "train", config.train.steps, done);
@@ -154,19 +165,18 @@ fn run_loop(
         state.trainer.reference = Reference::open(run, state, checkpoint, config)?;
         let tokenizer = state.trainer.model.tokenizer.clone();
         let rollout_files = RolloutFiles::open(run, disk(config), done)?;
-        let weights = LearnedWeights::load(checkpoint, config, &job.train, &mut job.rewards)?;
+        let weights = LearnedWeights::load(checkpoint, config, &job.train, &job.rewards)?;
         let collector = Collector {
             config,
-            examples: &job.train,
+            prompts: TrainingPrompts { examples: &job.train, tokenizer: &tokenizer, format: config.data.format },
             heldout,
-            tokenizer: &tokenizer,
-            prompts: &prompts,
             mixture,
             rewards: &mut job.rewards,
             tool_health,
             evolution,
             weights,
             preferences: &job.preferences,
+            assignments,
             next: next_batch(checkpoint)?,
         };
         let ended = training.run(state, &mut Grpo { collector, rollout_files, heldout, suites })?;
@@ -200,12 +210,14 @@ fn start_agents<'a>(
     if job.config.rewards.agent == Agent::Llm {
         let mut seen = BTreeSet::new();
         let order = mixture.draw(mixture.len(), 0, job.config.seed).into_iter().chain(0..job.train.len());
-        let is_open = |index: &usize| {
-            let name = domain(&job.train[*index]);
-            !assigned.contains(name) && !state.has_chosen(*index, name)
-        };
-        let prompts = order.filter(|index| seen.insert(*index)).filter(is_open);
-        let prompts = prompts.map(|index| (index, job.train[index].clone())).collect();
+        let mut prompts = Vec::new();
+        for index in order.filter(|index| seen.insert(*index)) {
+            let example = job.train.get(index)?;
+            let name = domain(&example);
+            if !assigned.contains(name) && !state.has_chosen(index, name) {
+                prompts.push((index, example));
+            }
+        }
         background.submit(AgentRequest::SelectTools(prompts));
     }
     Evolution::resume(run, background, job, state)

@@ -1,8 +1,9 @@
 //! Compares `sampling.max_tokens` with the lengths of the replies that the data show.
 
-use rlar_data::{Example, Role};
+use rlar_data::{Example, ExampleList, Role};
 use rlar_policy::{PolicyError, Tokenizer};
 
+use crate::TrainError;
 use crate::config::{Config, Method};
 use crate::run::job::Job;
 
@@ -16,14 +17,24 @@ pub fn length_warning(
     config: &Config,
     tokenizer: &Tokenizer,
     demonstrations: &[Example],
-    prompts: &[Example],
-) -> Result<Option<String>, PolicyError> {
+    prompts: &ExampleList,
+) -> Result<Option<String>, TrainError> {
     if config.train.method != Method::Grpo {
         return Ok(None);
     }
     let demonstrated: Vec<&str> = demonstrations.iter().filter_map(demonstrated_reply).collect();
+    let mut solutions = Vec::new();
+    if demonstrated.is_empty() && prompts.worked_solutions() > 0 {
+        prompts.for_each(
+            |example| example.worked_solution,
+            |solution| -> Result<(), TrainError> {
+                solutions.extend(solution);
+                Ok(())
+            },
+        )?;
+    }
     let (what, texts) = if demonstrated.is_empty() {
-        ("worked solutions in the references", prompts.iter().filter_map(|e| e.worked_solution.as_deref()).collect())
+        ("worked solutions in the references", solutions.iter().map(String::as_str).collect())
     } else {
         ("demonstrations", demonstrated)
     };
@@ -43,7 +54,7 @@ pub fn length_warning(
 }
 
 /// Warns if replies like those in the data of a job would be cut off; see [`length_warning`].
-pub fn warn_of_long_replies(job: &Job, tokenizer: &Tokenizer) -> Result<(), PolicyError> {
+pub fn warn_of_long_replies(job: &Job, tokenizer: &Tokenizer) -> Result<(), TrainError> {
     if let Some(warning) = length_warning(&job.config, tokenizer, &job.demonstrations, &job.train)? {
         tracing::warn!("{warning}");
     }

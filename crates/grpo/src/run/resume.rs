@@ -9,6 +9,7 @@ use crate::engine::local::trainable::Trainable;
 use crate::engine::local::trainer::LocalTrainer;
 use crate::engine::trainer::Checkpointed;
 use crate::run::job::Job;
+use crate::run::lengths::Lengths;
 use crate::run::setup::plan_memory;
 use crate::update::train_state::{Counters, FORMAT, TrainState};
 
@@ -97,19 +98,19 @@ impl ResumePoint {
         }
     }
 
-    /// The journal to continue with. A run that starts from the beginning plans its memory for sequences of at most
-    /// `longest` tokens, removes files of an earlier start from the folder, and writes its counters to the journal.
+    /// The journal to continue with. A run that starts from the beginning plans its memory for sequences of these
+    /// `lengths`, removes files of an earlier start from the folder, and writes its counters to the journal.
     pub fn start<M: Trainable>(
         self,
         run: &RunFolder,
         state: &mut TrainState<LocalTrainer<M>>,
         config: &Config,
-        longest: usize,
+        lengths: Lengths,
     ) -> Result<Journal, TrainError> {
         if let Some(resumed) = self.resumed {
             return Ok(resumed.journal);
         }
-        plan_memory(&mut state.counters, config, state.trainer.model.decoder()?, longest);
+        plan_memory(&mut state.counters, config, state.trainer.model.decoder()?, lengths);
         run.clear(&[JOURNAL, "start", "before.json", "warmup.jsonl", "rollouts"])?;
         let mut journal = run.journal(0)?;
         journal.record(0, START, &state.counters)?;

@@ -12,12 +12,13 @@ use crate::engine::local::trainer::LocalTrainer;
 use crate::report::final_report::{BeforeAfter, Report, Trend};
 use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::run::job::Job;
+use crate::run::lengths::Lengths;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{first_policy, progress};
 use crate::schedule::Stream;
 use crate::train_loop::TrainLoop;
 use crate::train_loop::held_out::evaluate_once;
-use crate::train_loop::preference::{PreferencePair, preference_pairs};
+use crate::train_loop::preference::preference_pairs;
 use crate::train_loop::reward_model::RewardModelTraining;
 use crate::update::train_state::{ProcessClock, TrainState};
 
@@ -30,8 +31,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     state.trainer.model.tokenizer.pin_today(state.counters.began);
     let pairs = preference_pairs(&state.trainer.model, &job.preferences)?;
     let heldout = preference_pairs(&state.trainer.model, &job.heldout_preferences)?;
-    let longest = pairs.iter().map(PreferencePair::len).max().unwrap_or(1);
-    let journal = resume.start(run, &mut state, config, longest)?;
+    let journal = resume.start(run, &mut state, config, Lengths::of_pairs(&pairs, config))?;
     let tokens_per_micro_batch = state.counters.tokens_per_micro_batch;
     let mut method = RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch };
     let done = state.counters.step;

@@ -1,9 +1,8 @@
-//! Setup before the train loop: the initial model, its memory plan, and the token ids of its prompts.
+//! Setup before the train loop: the initial model, its memory plan, and the order of its prompts.
 
 use std::time::Duration;
 
 use rlar_data::{Example, Preference};
-use rlar_eval::{check_prompt_fits, encode_prompt};
 use rlar_policy::{ComputeDevice, Decoder, ModelSource, Policy, PolicyError, Tokenizer, free_memory, load_tokenizer};
 use rlar_run::{Disk, Progress, RunFolder};
 
@@ -14,8 +13,8 @@ use crate::engine::local::trainable::Trainable;
 use crate::engine::trainer::PassOptions;
 use crate::rollouts::mixture::{DrawPlan, Mixture};
 use crate::run::job::Job;
+use crate::run::lengths::Lengths;
 use crate::schedule::Stream;
-use crate::train_loop::sft::Demonstration;
 use crate::update::train_state::Counters;
 
 /// The progress of a phase with `total` steps, of which `done` are done.
@@ -94,9 +93,8 @@ pub fn first_tokenizer(
     }
 }
 
-/// Estimates the memory of training, and chooses the number of tokens per micro-batch. The longest sequence has
-/// `longest` tokens.
-pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> TrainingMemory {
+/// Estimates the memory of training, and chooses the number of tokens per micro-batch, for sequences of these lengths.
+pub fn memory_plan(config: &Config, decoder: &Decoder, Lengths { longest, step }: Lengths) -> TrainingMemory {
     let layout = decoder.layout();
     let saved = PassOptions::new(config, 1.0, 0, 0).saved;
     let trained = layout.trained().parameters();
@@ -105,7 +103,7 @@ pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> Traini
     // Copies: a reference model, and the policy before the update, which samples the next batch.
     let copies =
         usize::from(is_grpo && has_reference && !is_adapted) + usize::from(is_grpo && config.train.asynchronous);
-    let sizes = TrainingSizes { weights: decoder.weight_bytes(), trained, copies, longest };
+    let sizes = TrainingSizes { weights: decoder.weight_bytes(), trained, copies, longest, step };
     let available = if config.device.starts_with("cuda") { None } else { free_memory() };
     // The loaded model is part of the plan, so its memory counts as available.
     let available = available.map(|free| free + decoder.weight_bytes());
@@ -113,56 +111,19 @@ pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> Traini
 }
 
 /// Sets the number of tokens per micro-batch by the memory plan, and warns if the machine has too little memory for it.
-pub fn plan_memory(counters: &mut Counters, config: &Config, decoder: &Decoder, longest: usize) {
-    let plan = memory_plan(config, decoder, longest);
+pub fn plan_memory(counters: &mut Counters, config: &Config, decoder: &Decoder, lengths: Lengths) {
+    let plan = memory_plan(config, decoder, lengths);
     counters.tokens_per_micro_batch = plan.tokens;
     if plan.is_too_large() {
         tracing::warn!("memory: {plan}");
     }
 }
 
-/// Token ids of every prompt; empty for a prompt that `data.min_prompt_tokens` or `data.max_prompt_tokens` leaves out.
-/// A prompt that is too long for the policy's context is an error. `key` is the config key of the file, for messages.
-pub fn prompt_token_ids(
-    policy: &Policy,
-    examples: &[Example],
-    config: &Config,
-    key: &'static str,
-) -> Result<Vec<Vec<u32>>, TrainError> {
-    let encode = |e| {
-        let tokens = encode_prompt(policy, e, config.data.format)?;
-        if !config.data.fits(tokens.len()) {
-            return Ok(Vec::new());
-        }
-        check_prompt_fits(policy, e, tokens.len())?;
-        Ok(tokens)
-    };
-    let prompts: Result<Vec<Vec<u32>>, _> = examples.iter().map(encode).collect();
-    let prompts = prompts.map_err(|source| TrainError::Data { key, source })?;
-    let left_out = prompts.iter().filter(|p| p.is_empty()).count();
-    if left_out == prompts.len() && left_out > 0 {
-        let message = "`data.min_prompt_tokens` and `data.max_prompt_tokens` leave out every prompt".to_owned();
-        return Err(TrainError::Data { key, source: PolicyError::Request(message) });
-    }
-    if left_out > 0 {
-        tracing::warn!("{key}: {left_out} of {} prompts are left out because of their length", prompts.len());
-    }
-    let (longest, room) = (prompts.iter().map(Vec::len).max(), policy.decoder.config().max_position_embeddings);
-    let max_tokens = config.sampling.max_tokens;
-    if let Some(longest) = longest.filter(|n| n + max_tokens > room) {
-        let left = room - longest;
-        tracing::warn!(
-            "{key}: a prompt of {longest} tokens leaves {left} of the model's {room} positions for a reply, fewer than \
-             `sampling.max_tokens`, {max_tokens}"
-        );
-    }
-    Ok(prompts)
-}
-
-/// The order in which the prompts of a job are drawn. With `grpo`, a step at which no domain has a prompt is an error.
-pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
+/// The order in which the prompts of a job are drawn; `lengths` has the length of each, 0 for one that is left out. With
+/// `grpo`, a step at which no domain has a prompt is an error.
+pub fn mixture(job: &Job, lengths: &[u32]) -> Result<Mixture, TrainError> {
     let plan = DrawPlan { per_step: job.config.train.prompts as u64, steps: job.config.train.steps };
-    let mixture = Mixture::new(&job.config.data.mixture, &job.sizes, plan, &|i| !prompts[i].is_empty());
+    let mixture = Mixture::new(&job.config.data.mixture, &job.sizes, plan, &|i| lengths[i] > 0);
     match mixture.gap(plan.steps.saturating_mul(plan.per_step)) {
         Some(draw) if job.config.train.method == Method::Grpo => {
             let step = draw / plan.per_step;
@@ -171,17 +132,4 @@ pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
         }
         _ => Ok(mixture),
     }
-}
-
-/// Removes the examples whose prompts are left out because of their length: those with empty token ids in `prompts`.
-pub fn retain_fitting(examples: &mut Vec<Example>, prompts: &[Vec<u32>]) {
-    let mut kept = prompts.iter().map(|p| !p.is_empty());
-    examples.retain(|_| kept.next().unwrap_or(true));
-}
-
-/// Length of the longest sequence that is trained on, in tokens: a prompt with the longest possible reply, or a
-/// demonstration.
-pub fn longest_sequence(prompts: &[Vec<u32>], demonstrations: &[Demonstration], config: &Config) -> usize {
-    let sampled = prompts.iter().map(|p| p.len() + config.sampling.max_tokens);
-    sampled.chain(demonstrations.iter().map(Demonstration::len)).max().unwrap_or(1)
 }

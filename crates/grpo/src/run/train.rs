@@ -30,7 +30,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let activity = job.rewards.activity().clone();
     job.suites.iter_mut().for_each(|suite| suite.report_to(&activity));
     restore_threads(&run, resume.counters())?;
-    assign_tools(&run, &mut job, resume.is_resumed())?;
+    let assignments = assign_tools(&run, &mut job, resume.counters().map(|counters| counters.step))?;
     if job.config.train.method != Method::RewardModel {
         let default = run.path().join(STORE);
         let store = job.config.rewards.store.as_ref().map_or(default, PathBuf::from);
@@ -43,7 +43,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
         job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {
-        Method::Grpo | Method::Sft => policy::train(&mut job, &run, resume)?,
+        Method::Grpo | Method::Sft => policy::train(&mut job, &run, resume, assignments)?,
         Method::RewardModel => reward_model::train(&mut job, &run, resume)?,
     };
     write_calibrations(&run, &job)?;

@@ -30,6 +30,7 @@ use crate::report::rollout_files::RolloutFiles;
 use crate::report::step_record::{Measurement, PhaseSeconds, StepMetrics, StepRecord};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::collect::Collector;
+use crate::rollouts::drawn_prompts::{DrawnPrompts, TrainingPrompts};
 use crate::rollouts::evolution::Evolution;
 use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
@@ -58,29 +59,30 @@ struct Updated {
 
 impl<T: Trainer> TrainMethod<T> for Grpo<'_> {
     fn step(&mut self, state: &mut TrainState<T>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError> {
-        let (config, prompts) = (self.collector.config, self.collector.prompts);
+        let config = self.collector.config;
         let step = state.counters.step + 1;
         let mut seconds = PhaseSeconds::default();
 
         // 1. Collect: draw prompts, sample replies, score them with the reward tools.
         let batch = self.collector.collect(state, journal, &mut seconds)?;
+        let prompts = self.collector.prompts.of_batch(&batch)?;
 
         let update = |state: &mut TrainState<T>| {
             // 2. Advantages. With `algorithm.kl.in: reward`, the KL from the reference model is one of the scores.
-            let log_probs = OldAndRefLogProbs::new(state, &batch, prompts, config)?;
+            let log_probs = OldAndRefLogProbs::new(state, &batch, &prompts, config)?;
             let scores = scores_with_kl(&batch, &log_probs, config);
             let by_group = advantages(&scores, &config.algorithm);
 
             // 3. Policy update: optimizer steps that lower the policy loss.
-            let stats = policy_update(state, &batch, prompts, &log_probs, &by_group, config, lr)?;
+            let stats = policy_update(state, &batch, &prompts, &log_probs, &by_group, config, lr)?;
             Ok(Updated { advantages: by_group, stats })
         };
         // Runs `update` now. With `train.asynchronous`, the next batch is collected at the same time.
         let updated = self.collector.update_and_collect_ahead(state, &batch, journal, &mut seconds, update)?;
-        let stats = updated.stats.finite(step)?;
+        let updated = Updated { stats: updated.stats.finite(step)?, ..updated };
 
         // 4. Record: count the batch, write its rollouts, compute the metrics.
-        let record = self.record(state, &batch, &updated.advantages, &stats, seconds, lr)?;
+        let record = self.record(state, &batch, &prompts, &updated, seconds, lr)?;
 
         // 5. With `algorithm.kl.reanchor_every`, the KL penalty refers to the new policy from now on.
         let every = config.algorithm.kl.reanchor_every;
@@ -112,18 +114,18 @@ impl Grpo<'_> {
         &mut self,
         state: &mut TrainState<T>,
         batch: &Batch,
-        advantages: &[Vec<Option<f64>>],
-        update: &UpdateStats,
+        prompts: &DrawnPrompts,
+        Updated { advantages, stats: update }: &Updated,
         seconds: PhaseSeconds,
         lr: f32,
     ) -> Result<StepRecord, TrainError> {
-        let Collector { config, examples, tokenizer, .. } = self.collector;
+        let Collector { config, prompts: TrainingPrompts { tokenizer, .. }, .. } = self.collector;
         let step = state.counters.step + 1;
         state.counters.count_batch(batch, seconds, config.algorithm.combine);
         let zero_spread = self.zero_spread(batch, advantages);
         let mut metrics = GrpoMetrics::new(&StepResults {
             config,
-            examples,
+            prompts,
             batch,
             advantages,
             update,
@@ -138,7 +140,7 @@ impl Grpo<'_> {
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
             let render = |example: &Example| render_prompt(tokenizer, example, config.data.format);
-            self.rollout_files.write(step, batch, advantages, examples, render)?;
+            self.rollout_files.write(step, batch, advantages, prompts, render)?;
         }
         let flat_steps = state.counters.flat_steps;
         if config.train.flat_steps > 0 && flat_steps >= config.train.flat_steps {

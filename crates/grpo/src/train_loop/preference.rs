@@ -1,6 +1,7 @@
 //! Preference pairs: their token ids, and the Bradley–Terry loss of the two scores of a pair.
 
 use rlar_data::Preference;
+use rlar_policy::chat::on_rendering_thread;
 use rlar_policy::{PolicyError, RewardInput, RewardModel, Turn};
 
 /// The loss of a preference pair, and its derivative.
@@ -63,5 +64,8 @@ pub fn preference_pairs(model: &RewardModel, preferences: &[Preference]) -> Resu
         };
         Ok(PreferencePair { chosen: input(&p.chosen)?, rejected: input(&p.rejected)?, margin: p.margin })
     };
-    preferences.iter().map(pair).collect()
+    if preferences.is_empty() {
+        return Ok(Vec::new());
+    }
+    on_rendering_thread(|| preferences.iter().map(pair).collect())?
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
 use rlar_eval::{PromptFormat, encode_fitting_prompt, turns};
+use rlar_policy::chat::on_rendering_thread;
 use rlar_policy::{Conversation, Gradients, Policy, PolicyError, Sequence, TurnTokens};
 use rlar_rewards::Orchestrator;
 use rlar_run::Journal;
@@ -65,7 +66,11 @@ pub fn demonstrations(
         }
         Ok(demonstration)
     };
-    examples.iter().map(tokens).collect()
+    let all = || examples.iter().map(tokens).collect();
+    match format {
+        PromptFormat::Chat => on_rendering_thread(all)?,
+        PromptFormat::Plain => all(),
+    }
 }
 
 /// The token ids of a prompt and its reply. With the format `chat`, the chat template writes the reply's turn, so that

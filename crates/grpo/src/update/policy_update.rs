@@ -9,6 +9,7 @@ use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, entropy_floor};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlTarget};
 use crate::engine::trainer::{CompletionLogProbs, Objective, OneCompletion, PassOptions, TrainSample, Trainer};
 use crate::rollouts::batch::Batch;
+use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
 use crate::update::train_state::TrainState;
@@ -29,12 +30,11 @@ pub struct OldAndRefLogProbs {
 }
 
 impl OldAndRefLogProbs {
-    /// Computes the log-probs for every reply of a batch, in order. `prompts` are the token ids of all prompts to train
-    /// on.
+    /// Computes the log-probs for every reply of a batch, in order. `prompts` are those of the batch.
     pub fn new<T: Trainer>(
         state: &TrainState<T>,
         batch: &Batch,
-        prompts: &[Vec<u32>],
+        prompts: &DrawnPrompts,
         config: &Config,
     ) -> Result<Self, TrainError> {
         let options = options(state, config);
@@ -156,7 +156,7 @@ struct TrainedReply<'a> {
 pub fn policy_update<T: Trainer>(
     state: &mut TrainState<T>,
     batch: &Batch,
-    prompts: &[Vec<u32>],
+    prompts: &DrawnPrompts,
     known: &OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
@@ -188,7 +188,7 @@ pub fn policy_update<T: Trainer>(
 /// The replies of a batch that have an advantage, except those that `algorithm.overlong.filter` leaves out.
 fn trained_replies<'a>(
     batch: &'a Batch,
-    prompts: &'a [Vec<u32>],
+    prompts: &'a DrawnPrompts,
     known: &'a OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
@@ -302,9 +302,9 @@ fn options<T>(state: &TrainState<T>, config: &Config) -> PassOptions {
 }
 
 /// Every reply of a batch with the token ids of its prompt, in order.
-fn sequences<'a>(batch: &'a Batch, prompts: &'a [Vec<u32>]) -> impl Iterator<Item = Sequence<'a>> {
+fn sequences<'a>(batch: &'a Batch, prompts: &'a DrawnPrompts) -> impl Iterator<Item = Sequence<'a>> {
     batch.groups.iter().flat_map(|group| {
-        let prompt = &prompts[group.example];
+        let prompt = &prompts[group.example].tokens;
         group.replies.iter().map(move |reply| Sequence { prompt, completion: &reply.tokens })
     })
 }

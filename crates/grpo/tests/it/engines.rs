@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rlar_data::{Example, Needs, read_examples};
+use rlar_data::{ExampleList, Needs, read_examples};
 use rlar_grpo::report::metrics_log::{METRICS, MetricsLog};
 use rlar_grpo::report::rollout_files::RolloutFiles;
 use rlar_grpo::rollouts::collect::Collector;
+use rlar_grpo::rollouts::drawn_prompts::TrainingPrompts;
 use rlar_grpo::rollouts::mixture::{DrawPlan, Mixture};
 use rlar_grpo::rollouts::tool_health::ToolHealth;
 use rlar_grpo::train_loop::TrainLoop;
@@ -37,10 +38,14 @@ fn config(train: &Value) -> Config {
 }
 
 /// Prompts whose reference is the text of the first reply to every prompt.
-fn examples() -> Vec<Example> {
+fn examples() -> ExampleList {
     let row = |prompt| json!({ "prompt": prompt, "reference": RIGHT, "domain": "words" }).to_string();
     let rows = ["w", "ww", "www", "wwww"].map(row).join("\n");
-    read_examples("words.jsonl".as_ref(), rows.as_bytes(), Needs::Prompt).unwrap()
+    read_examples("words.jsonl".as_ref(), rows.as_bytes(), Needs::Prompt).unwrap().try_into().unwrap()
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::train([RIGHT], 270).unwrap()
 }
 
 fn rewards() -> Orchestrator {
@@ -54,7 +59,7 @@ fn rewards() -> Orchestrator {
 
 /// Token ids of the prompts.
 fn prompts() -> Vec<Vec<u32>> {
-    (1..=4).map(|length| vec![7; length]).collect()
+    examples().iter().map(|example| tokenizer().encode_whole(example.unwrap().prompt()).unwrap()).collect()
 }
 
 fn mixture(config: &Config) -> Mixture {
@@ -64,8 +69,7 @@ fn mixture(config: &Config) -> Mixture {
 
 /// Runs the train loop in the folder `folder` from a state on; a state after some steps continues the run there.
 fn train(folder: &Path, config: &Config, state: &mut TrainState<ScriptedTrainer>) -> Result<String, TrainError> {
-    let (examples, prompts, mut rewards) = (examples(), prompts(), rewards());
-    let tokenizer = Tokenizer::train([RIGHT], 270).unwrap();
+    let (examples, tokenizer, mut rewards) = (examples(), tokenizer(), rewards());
     let is_resumed = folder.join("config.yaml").exists();
     let run = RunFolder::open(folder, is_resumed, Disk::default()).unwrap();
     run.write("config.yaml", b"").unwrap();
@@ -75,16 +79,15 @@ fn train(folder: &Path, config: &Config, state: &mut TrainState<ScriptedTrainer>
     let journal = run.journal(done).unwrap();
     let collector = Collector {
         config,
-        examples: &examples,
+        prompts: TrainingPrompts { examples: &examples, tokenizer: &tokenizer, format: config.data.format },
         heldout: &[],
-        tokenizer: &tokenizer,
-        prompts: &prompts,
         mixture: mixture(config),
         rewards: &mut rewards,
         tool_health: ToolHealth::default(),
         evolution: None,
         weights: None,
         preferences: &[],
+        assignments: None,
         next: None,
     };
     let rollout_files = RolloutFiles::open(&run, Disk::default(), done).unwrap();
@@ -206,7 +209,7 @@ fn replies_that_are_not_what_was_asked_for_are_not_trained_on_and_the_example_is
         let config = config(&json!({}));
         let script = Script { fault: Some(fault), ..Script::default() };
         let error = train(folder.path(), &config, &mut TrainState::fresh(ScriptedTrainer::new(&script))).unwrap_err();
-        let failing = &examples()[mixture(&config).draw(2, 0, config.seed)[1]].id;
+        let failing = &examples().get(mixture(&config).draw(2, 0, config.seed)[1]).unwrap().id;
         assert_eq!(
             error.to_string(),
             format!("step 1: sampling replies to example `{failing}`: {message}"),

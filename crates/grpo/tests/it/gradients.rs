@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rlar_data::Example;
 use rlar_grpo::Config;
 use rlar_grpo::algorithm::advantage::advantages;
 use rlar_grpo::engine::local::micro_batches::{LossGradients, add_gradient};
 use rlar_grpo::engine::local::trainer::LocalTrainer;
 use rlar_grpo::engine::trainer::PassOptions;
 use rlar_grpo::rollouts::batch::Batch;
+use rlar_grpo::rollouts::drawn_prompts::{DrawnPrompt, DrawnPrompts};
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
 use rlar_grpo::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use rlar_grpo::update::train_state::{Counters, TrainState};
@@ -90,14 +92,20 @@ fn updated(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> 
     state.counters = Counters { tokens_per_micro_batch: 4096, ..state.counters };
     let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
     let batch = Batch { groups, cursor: 2, ..Batch::default() };
-    let log_probs = OldAndRefLogProbs::new(&state, &batch, &prompts(), &config).unwrap();
+    let log_probs = OldAndRefLogProbs::new(&state, &batch, &drawn(), &config).unwrap();
     let advantages = advantages(&scores_with_kl(&batch, &log_probs, &config), &config.algorithm);
-    policy_update(&mut state, &batch, &prompts(), &log_probs, &advantages, &config, 1e-2).unwrap();
+    policy_update(&mut state, &batch, &drawn(), &log_probs, &advantages, &config, 1e-2).unwrap();
     state.trainer.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
 }
 
 fn prompts() -> Vec<Vec<u32>> {
     vec![vec![7, 8, 9], vec![40, 41]]
+}
+
+/// The two prompts as a batch has them.
+fn drawn() -> DrawnPrompts {
+    let prompt = |tokens| DrawnPrompt { example: Example::new("", ""), tokens };
+    prompts().into_iter().map(prompt).enumerate().collect()
 }
 
 #[test]

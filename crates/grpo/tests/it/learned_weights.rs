@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::Config;
+use rlar_grpo::rollouts::drawn_prompts::DrawnPrompt;
 use rlar_grpo::rollouts::learned_weights::{LearnedWeights, teaches_weights};
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
 use rlar_policy::Finish;
@@ -141,7 +142,9 @@ impl Prompts {
     fn taught(&mut self, example: usize, replies: &[Rollout]) -> LearnedWeights {
         let mut learned = LearnedWeights::default();
         let group = Group { example, replies: replies.to_vec() };
-        learned.observe([group].iter(), &self.examples, &mut self.rewards, &config("learned")).unwrap();
+        let prompt = DrawnPrompt { example: self.examples[example].clone(), tokens: Vec::new() };
+        let drawn = [(example, prompt)].into_iter().collect();
+        learned.observe([group].iter(), &drawn, &mut self.rewards, &config("learned")).unwrap();
         learned
     }
 }

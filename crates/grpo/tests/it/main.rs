@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
 
 mod advantages;
+mod assignment_log;
 mod configs;
 mod gradients;
 mod hints;
 mod learned_weights;
+mod memory;
 mod demonstrations;
 mod engines;
 mod objectives;

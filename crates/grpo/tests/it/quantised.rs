@@ -48,7 +48,7 @@ fn job<'i>(run: &Path, gguf: &Path, resume: bool, interrupted: &'i AtomicBool) -
         model: Some(gguf.into()),
         hub_commits: BTreeMap::new(),
         sizes: vec![examples.len()],
-        train: examples,
+        train: examples.try_into().unwrap(),
         heldout: Vec::new(),
         demonstrations: Vec::new(),
         preferences: Vec::new(),

@@ -46,11 +46,11 @@ fn tools(run: &ReportedRun) -> Markup {
     };
     let rows = |tools: &[&ToolView]| tools.iter().take(MAX_TOOLS).map(|tool| row(run, tool)).collect::<Vec<_>>();
     html! {
-        @if used.is_empty() { p { "At the start of the run, no tool of its library scores a prompt." } }
+        @if used.is_empty() { p { "No tool of the run's library scores a prompt that was seen." } }
         @else { (table("Tools that score prompts", &headings(), &rows(&used))) }
         @if !others.is_empty() {
             details {
-                summary { (count(others.len(), "further tool")) " of the library, which no prompt had at the start" }
+                summary { (count(others.len(), "further tool")) " of the library, which no prompt that was seen has" }
                 (table("Further tools of the library", &headings(), &rows(&others)))
             }
         }
@@ -127,7 +127,7 @@ fn choices(run: &ReportedRun) -> Markup {
     let rows: Vec<_> = choices.choices.iter().take(MAX_CHOICES).map(row).collect();
     let more = choices.choices.len() - rows.len();
     let caption =
-        format!("Who chose which tools for {} at the start of the run, and why", count(choices.prompts, "prompt"));
+        format!("Who chose which tools for {} that the run has seen, and why", count(choices.prompts, "prompt"));
     html! {
         (table(&caption, &headings, &rows))
         @if more > 0 { p { (count(more, "further choice")) ", each for fewer prompts." } }

@@ -18,6 +18,11 @@ pub struct TrainingMemory {
     pub available: Option<u64>,
     /// Number of tokens per micro-batch.
     pub tokens: usize,
+    /// The most tokens that a micro-batch of the job can have: fewer than `tokens` if an optimizer step has fewer, and
+    /// more if one sequence has more.
+    pub largest: usize,
+    /// Bytes that sampling takes while no activations are kept; 0 if the plan does not include it.
+    pub sampling: u64,
 }
 
 /// Sizes from which, in addition to the model's shape, the memory of training is estimated.
@@ -31,6 +36,8 @@ pub struct TrainingSizes {
     pub copies: usize,
     /// Length of the longest sequence that is trained on, in tokens.
     pub longest: usize,
+    /// The most tokens that the sequences of one optimizer step can have together.
+    pub step: usize,
 }
 
 impl TrainingMemory {
@@ -38,7 +45,7 @@ impl TrainingMemory {
     /// of the `available` bytes of memory, but at least as many as the longest sequence has, up to `MAX_TOKENS`.
     pub fn new(
         c: &DecoderConfig,
-        TrainingSizes { weights, trained, copies, longest }: TrainingSizes,
+        TrainingSizes { weights, trained, copies, longest, step }: TrainingSizes,
         saved: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
@@ -58,20 +65,40 @@ impl TrainingMemory {
         let tokens = chosen.unwrap_or_else(|| {
             usize::try_from(room).unwrap_or(MAX_TOKENS).clamp(longest.clamp(1, MAX_TOKENS), MAX_TOKENS)
         });
-        Self { model, per_token, available, tokens }
+        Self { model, per_token, available, tokens, largest: tokens.max(longest).min(step), sampling: 0 }
+    }
+
+    /// The plan of a job that samples, which takes this number of bytes.
+    #[must_use]
+    pub fn with_sampling(self, sampling: u64) -> Self {
+        Self { sampling, ..self }
+    }
+
+    /// Bytes of the activations of the largest micro-batch.
+    pub fn activations(&self) -> u64 {
+        self.per_token * self.largest as u64
+    }
+
+    /// Bytes that the job takes at most at one time. Sampling and training take turns.
+    pub fn peak(&self) -> u64 {
+        self.model + self.activations().max(self.sampling)
     }
 
     /// Whether the planned training needs more memory than is available; false if that is not known.
     pub fn is_too_large(&self) -> bool {
-        self.available.is_some_and(|a| self.model + self.per_token * self.tokens as u64 > a)
+        self.available.is_some_and(|available| self.peak() > available)
     }
 }
 
 impl std::fmt::Display for TrainingMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let mb = |bytes: u64| bytes.div_ceil(1 << 20);
-        let (model, rows) = (mb(self.model), mb(self.per_token * self.tokens as u64));
-        write!(f, "model and optimizer {model} MB, activations {rows} MB for {} tokens at a time", self.tokens)?;
+        let (model, activations, tokens) = (mb(self.model), mb(self.activations()), self.largest);
+        write!(f, "model and optimizer {model} MB, activations {activations} MB for {tokens} tokens at a time")?;
+        if self.sampling > 0 {
+            write!(f, ", sampling {} MB", mb(self.sampling))?;
+        }
+        write!(f, ": at most {} MB", mb(self.peak()))?;
         match self.available {
             Some(available) if self.is_too_large() => write!(
                 f,

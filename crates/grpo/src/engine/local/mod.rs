@@ -5,4 +5,4 @@ pub mod trainer;
 pub mod trainable;
 pub mod micro_batches;
 pub mod reference;
-pub(crate) mod memory_plan;
+pub mod memory_plan;
