@@ -40,9 +40,13 @@ bench-reward-model *ARGS:
 bench-sandbox *PROBLEMS:
     scripts/bench-sandbox.sh {{PROBLEMS}}
 
-# Measure the seconds from the start of `rlar train` to its first recorded step
+# Measure the seconds from the start of `rlar train` to its first recorded step; with --large, of 500,000 and 2,000,000 prompts
 bench-start *ARGS:
     cargo build --release && scripts/bench-start.py {{ARGS}}
+
+# Measure what `--dry-run` says about memory beside the peak of the job, for ten configs
+bench-memory *ARGS:
+    cargo build --release && scripts/bench-memory.py {{ARGS}}
 
 # Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains), or resume it
 results NAME *ARGS:

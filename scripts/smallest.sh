@@ -32,6 +32,8 @@ echo "== scripts/sample-texts.py"
 limited scripts/sample-texts.py --seed 1 >/dev/null
 echo "== scripts/bench-start.py"
 limited scripts/bench-start.py --rlar "$rlar" --rounds 1
+echo "== scripts/bench-memory.py"
+limited scripts/bench-memory.py --rlar "$rlar" --steps 1 smoke
 echo "== scripts/bench-train.py"
 limited scripts/bench-train.py --rlar "$rlar" --alone --shape s --rounds 1 --steps 1
 echo "== scripts/bench-policy.py"
