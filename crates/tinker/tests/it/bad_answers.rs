@@ -111,11 +111,16 @@ async fn wrong_numbers_of_logprobs_are_refused() {
 
 #[tokio::test]
 async fn values_that_are_not_finite_are_refused() {
-    for value in ["NaN", "-Infinity", "Infinity", "null", "1e39"] {
+    let error_of = async |value: &str| {
         let answer = format!("{{\"loss_fn_outputs\": [{{\"logprobs\": {{\"data\": [-1.0, {value}, -3.0]}}}}]}}");
-        let error = result_with(move |_| serve::text(200, "application/json", &answer)).await.unwrap_err();
+        result_with(move |_| serve::text(200, "application/json", &answer)).await.unwrap_err()
+    };
+    for value in ["NaN", "-Infinity", "Infinity", "null"] {
+        let error = error_of(value).await;
         assert!(matches!(error, TinkerError::NotFinite { call: "forward_backward", .. }), "{value}: {error}");
     }
+    let error = error_of("1e39").await;
+    assert!(error.to_string().contains("forward_backward: the answer cannot be read: number out of range"), "{error}");
 }
 
 #[tokio::test]
