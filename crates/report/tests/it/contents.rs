@@ -169,6 +169,20 @@ fn two_spellings_of_a_path_and_files_with_the_same_data_are_no_difference() {
 }
 
 #[test]
+fn a_suite_is_evaluated_again_as_the_config_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let suites = "    - { suite: my/gsm8k.yaml, limit: 20 }\n    - { suite: ifeval, data: two words.jsonl }\n";
+    write(&run.join("config.yaml"), format!("version: 1\neval:\n  suites:\n{suites}"));
+    let text = text_of(&page(&[&run]));
+    for command in ["my/gsm8k.yaml --limit 20", "ifeval --data 'two words.jsonl'"] {
+        let command = format!("$ rlar eval {command} --model {}/final", run.display());
+        assert!(text.contains(&command), "{command}: {text}");
+    }
+}
+
+#[test]
 fn a_page_needs_nothing_but_itself_and_has_text_beside_every_plot() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("one");
