@@ -104,7 +104,7 @@ impl Trainer for LocalTrainer {
                 gradients.log_probs.append(&mut loss.grad_log_probs);
                 gradients.entropies.append(&mut loss.grad_entropies);
             }
-            pass.known.extend(known);
+            pass.log_probs.extend(known);
             pass.losses.append(&mut losses);
             gradients
         });
