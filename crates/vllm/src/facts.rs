@@ -1,6 +1,7 @@
 //! What a server says about itself.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The oldest version of vLLM whose completions say which weights sampled them, as major and minor number.
 pub const OLDEST: (u64, u64) = (0, 30);
@@ -29,44 +30,16 @@ pub struct ServerFacts {
     pub max_lora_rank: Option<usize>,
 }
 
-/// The answer of `/server_info`, as far as it is read.
-#[derive(Deserialize)]
-pub(crate) struct InfoAnswer {
-    vllm_config: ConfigAnswer,
-}
-
-#[derive(Deserialize)]
-struct ConfigAnswer {
-    model_config: ModelAnswer,
-    /// The outer `None` is a missing key, the inner one a server without LoRA.
-    #[serde(default, deserialize_with = "present")]
-    lora_config: Option<Option<LoraAnswer>>,
-}
-
-#[derive(Deserialize)]
-struct ModelAnswer {
-    #[serde(default)]
-    logprobs_mode: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct LoraAnswer {
-    #[serde(default)]
-    max_lora_rank: Option<usize>,
-}
-
-/// Reads a key that is there, `null` included.
-fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<LoraAnswer>>, D::Error> {
-    Option::deserialize(value).map(Some)
-}
-
-impl From<InfoAnswer> for ServerFacts {
-    fn from(answer: InfoAnswer) -> Self {
-        let ConfigAnswer { model_config, lora_config } = answer.vllm_config;
+impl ServerFacts {
+    /// Reads the answer of `/server_info`, in which everything may be missing.
+    pub(crate) fn read(answer: &Value) -> Self {
+        let config = &answer["vllm_config"];
+        let lora = config.get("lora_config");
+        let rank = lora.and_then(|lora| lora["max_lora_rank"].as_u64());
         Self {
-            logprobs_mode: model_config.logprobs_mode,
-            has_lora: lora_config.as_ref().map(Option::is_some),
-            max_lora_rank: lora_config.flatten().and_then(|lora| lora.max_lora_rank),
+            logprobs_mode: config["model_config"]["logprobs_mode"].as_str().map(str::to_owned),
+            has_lora: lora.map(|lora| !lora.is_null()),
+            max_lora_rank: rank.and_then(|rank| usize::try_from(rank).ok()),
         }
     }
 }

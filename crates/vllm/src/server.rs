@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::VllmError;
 use crate::completion::{CompletionFault, GenerateAnswer, GeneratedTokens, TokensRequest};
 use crate::connection::{ServerCall, ServerConnection};
-use crate::facts::{InfoAnswer, ServedModel, ServerFacts};
+use crate::facts::{ServedModel, ServerFacts};
 use crate::settings::VllmSettings;
 
 /// How vLLM is started so that it has the calls of every server.
@@ -84,8 +84,8 @@ impl VllmServer {
 
     /// The settings with which it was started.
     pub async fn facts(&self) -> Result<ServerFacts, VllmError> {
-        let answer: InfoAnswer = self.connection.json(&self.get("server_info", "config_format=json", DEV_MODE)).await?;
-        Ok(answer.into())
+        let answer: Value = self.connection.json(&self.get("server_info", "config_format=json", DEV_MODE)).await?;
+        Ok(ServerFacts::read(&answer))
     }
 
     /// The token ids of a text, without special tokens around it; `None` from a server without a tokenizer.

@@ -161,7 +161,8 @@ pub struct SamplingConfig {
     /// Number of replies that are sampled at the same time.
     #[schemars(range(min = 1))]
     pub batch: usize,
-    /// `grpo` only: what samples the replies that are trained on. Evaluations always sample in this process.
+    /// `grpo` only: what samples the replies that are trained on: `local`, this process, also when absent; `vllm`, the
+    /// servers of `sampling.vllm`. Evaluations always sample in this process.
     #[serde(skip_serializing_if = "SamplingEngine::is_local")]
     pub engine: SamplingEngine,
     /// The servers of `engine: vllm`.

@@ -14,7 +14,7 @@ use crate::TrainError;
 use crate::config::{Agent, Config, Method, SamplingEngine};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
-use crate::engine::vllm::{Setup, VllmEngine};
+use crate::engine::vllm::{VllmEngine, VllmSetup};
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
@@ -55,7 +55,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let mut prepared = prepare(job, run, resume, &mut state)?;
     if config.sampling.engine == SamplingEngine::Vllm {
         let longest = longest_sequence(&prepared.prompts, &[], config);
-        let setup = Setup { sampling: &config.sampling, run: run.path(), longest };
+        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), longest };
         state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
     }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;

@@ -13,7 +13,7 @@ use rlar_grpo::config::{PublishBy, SamplingConfig, VllmConfig};
 use rlar_grpo::engine::local::trainer::LocalTrainer;
 use rlar_grpo::engine::sampler::{SampledReply, check_replies};
 use rlar_grpo::engine::trainer::{Objective, PassOptions, TrainSample, Trainer};
-use rlar_grpo::engine::vllm::{Setup, VllmEngine};
+use rlar_grpo::engine::vllm::{VllmEngine, VllmSetup};
 use rlar_grpo::{Config, Job, TrainError, train};
 use rlar_policy::{ComputeDevice, GenerationRequest, Lora, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
 use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
@@ -95,7 +95,7 @@ impl Place {
     }
 
     fn start(&self, sampling: &SamplingConfig, policy: &Policy) -> Result<VllmEngine, TrainError> {
-        VllmEngine::start(Setup { sampling, run: self.folder.path(), longest: 20 }, policy)
+        VllmEngine::start(VllmSetup { sampling, run: self.folder.path(), longest: 20 }, policy)
     }
 
     /// A trainer whose replies these servers sample.
@@ -214,7 +214,7 @@ fn servers_that_cannot_be_used_are_named_before_the_first_step() {
             |f| drop(f.answers.insert("/version", (200, r#"{"version": "0.29.1"}"#.into()))),
             "is too old",
         ),
-        (PublishBy::Reload, |f| f.max_model_len = Some(19), "--max-model-len 20"),
+        (PublishBy::Reload, |f| f.max_model_len = Some(315), "--max-model-len 316"),
         (PublishBy::Reload, |f| f.token_shift = 1, "the tokenizer of its model `policy` is not that of `model.path`"),
         (
             PublishBy::Reload,

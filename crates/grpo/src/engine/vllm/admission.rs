@@ -15,7 +15,7 @@ pub(super) struct Requirements {
     pub weights: PublishBy,
     /// Rank of the adapter; 0 without one.
     pub rank: usize,
-    /// Longest sequence that is sampled, in tokens.
+    /// Longest sequence that is sampled, the canary included, in tokens.
     pub longest: usize,
     /// A text in several scripts, and its token ids by the policy's tokenizer.
     pub probe: TokenizedProbe,
@@ -49,8 +49,8 @@ impl Requirements {
         if let Some(longest) = base.max_model_len.filter(|longest| *longest < self.longest) {
             let needed = self.longest;
             return fault(format!(
-                "it takes sequences of {longest} tokens, and prompt and reply have up to {needed}; start vLLM with \
-                 `--max-model-len {needed}` or lower `sampling.max_tokens`"
+                "it takes sequences of {longest} tokens, and prompt and reply, or the canary, have up to {needed}; start \
+                 vLLM with `--max-model-len {needed}`"
             ));
         }
         let facts = server.facts().await.map_err(text)?;

@@ -34,9 +34,9 @@ impl Canary {
         Ok(Self { prompt: text.into_iter().cycle().take(length).collect(), temperature, max_tokens })
     }
 
-    /// Number of tokens of the prompt.
-    pub fn prompt_tokens(&self) -> usize {
-        self.prompt.len()
+    /// Number of tokens of the prompt and its continuation together.
+    pub fn tokens(&self) -> usize {
+        self.prompt.len() + self.max_tokens
     }
 
     /// The request for the continuation by the model or adapter of this name. It goes on behind end tokens.

@@ -11,4 +11,4 @@ mod publish;
 mod servers;
 mod weights_folder;
 
-pub use publish::{Setup, VllmEngine};
+pub use publish::{VllmEngine, VllmSetup};

@@ -21,12 +21,12 @@ use crate::engine::vllm::weights_folder::WeightsFolder;
 /// vLLM servers that sample with the weights that are published to them. Clones are the same servers.
 #[derive(Clone, Debug)]
 pub struct VllmEngine {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<VllmShared>,
 }
 
 /// What the engine of a run consists of.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct VllmShared {
     pub runtime: BackgroundRuntime,
     pub servers: Servers,
     pub tokenizer: Tokenizer,
@@ -54,7 +54,7 @@ struct PublishedWeights {
 
 /// What the engine needs to know of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
+pub struct VllmSetup<'a> {
     /// The section `sampling` of the config.
     pub sampling: &'a SamplingConfig,
     /// The run's folder.
@@ -94,7 +94,7 @@ struct LoadedWeights {
 impl VllmEngine {
     /// Reaches the servers, checks what they are, and publishes the policy's weights once on trial, so that a server that
     /// cannot be used is an error before the first step.
-    pub fn start(setup: Setup, policy: &Policy) -> Result<Self, TrainError> {
+    pub fn start(setup: VllmSetup, policy: &Policy) -> Result<Self, TrainError> {
         let failed = |message: String| TrainError::Vllm { message };
         let config = setup.sampling.vllm.clone().unwrap_or_default();
         let key = config.api_key_env.as_deref().map(|variable| {
@@ -117,7 +117,7 @@ impl VllmEngine {
         let folder = std::path::absolute(&folder).map_err(|e| failed(format!("`path`: {}: {e}", folder.display())))?;
         let decoder = policy.decoder.config();
         let canary = Canary::new(policy, setup.sampling.temperature)?;
-        let longest = setup.longest.min(decoder.max_position_embeddings);
+        let longest = setup.longest.min(decoder.max_position_embeddings).max(canary.tokens());
         let probe = TokenizedProbe { text: PROBE, tokens: policy.tokenizer.encode(PROBE)? };
         let requirements = Requirements {
             model: config.model.clone(),
@@ -126,7 +126,7 @@ impl VllmEngine {
             longest,
             probe,
         };
-        let shared = Shared {
+        let shared = VllmShared {
             runtime: BackgroundRuntime::start().map_err(failed)?,
             servers,
             tokenizer: policy.tokenizer.clone(),
@@ -172,14 +172,13 @@ impl VllmEngine {
         let by = shared.settings.weights;
         // Of the weights before, nothing is sampled any more.
         let previous = published.take_if(|last| last.label != label);
-        let current = match published.take() {
-            Some(current) => current,
-            None => {
-                let folder = WeightsFolder::write(&shared.folder, label, policy, by)?;
-                PublishedWeights { label: label.to_owned(), folder }
-            }
+        let current = if let Some(current) = published.take() {
+            current
+        } else {
+            let folder = WeightsFolder::write(&shared.folder, label, policy, by)?;
+            PublishedWeights { label: label.to_owned(), folder }
         };
-        let loading = Loading {
+        let loading = LoadPlan {
             label: label.to_owned(),
             folder: current.folder.path(),
             previous: previous.as_ref().map(|last| last.label.clone()),
@@ -188,7 +187,7 @@ impl VllmEngine {
         drop(published);
         let results = shared.runtime.wait(load_all(Arc::clone(shared), waiting, loading));
         let results = results.map_err(|message| TrainError::Vllm { message })?;
-        for Loaded { index, result } in results {
+        for LoadResult { index, result } in results {
             let health = match result.and_then(|loaded| shared.compare(index, policy, loaded)) {
                 Ok(model) => ServerHealth::Ready { label: label.to_owned(), model, failures: 0 },
                 Err(Refusal { why, is_wrecked }) => {
@@ -204,7 +203,7 @@ impl VllmEngine {
 
 /// The weights that servers are to load.
 #[derive(Clone, Debug)]
-struct Loading {
+struct LoadPlan {
     label: String,
     /// Path of their folder, as the servers see it.
     folder: String,
@@ -213,17 +212,17 @@ struct Loading {
 }
 
 /// What became of a server that was to load weights.
-struct Loaded {
+struct LoadResult {
     index: usize,
     result: Result<LoadedWeights, Refusal>,
 }
 
 /// Has servers load weights, all at the same time.
-async fn load_all(shared: Arc<Shared>, servers: Vec<usize>, loading: Loading) -> Vec<Loaded> {
+async fn load_all(shared: Arc<VllmShared>, servers: Vec<usize>, loading: LoadPlan) -> Vec<LoadResult> {
     let mut tasks = JoinSet::new();
     for index in servers {
         let (shared, loading) = (Arc::clone(&shared), loading.clone());
-        tasks.spawn(async move { Loaded { index, result: shared.load(index, &loading).await } });
+        tasks.spawn(async move { LoadResult { index, result: shared.load(index, &loading).await } });
     }
     let mut done = tasks.join_all().await;
     done.sort_by_key(|loaded| loaded.index);
@@ -235,9 +234,9 @@ fn adapter(label: &str) -> String {
     format!("rlar-{label}")
 }
 
-impl Shared {
+impl VllmShared {
     /// Has a server load weights and continue the canary's prompt. A server that was restarted, or is new, is checked first.
-    async fn load(&self, index: usize, loading: &Loading) -> Result<LoadedWeights, Refusal> {
+    async fn load(&self, index: usize, loading: &LoadPlan) -> Result<LoadedWeights, Refusal> {
         let server = &self.servers.all[index];
         let label = server.weight_version().await.map_err(|e| self.unreached(index, &e))?;
         let is_known = label.starts_with(&self.session);
@@ -245,14 +244,13 @@ impl Shared {
             let why = format!("{}: its weights are unknown since a call failed; restart it", server.url());
             return Err(Refusal { why, is_wrecked: true });
         }
-        let base = match self.servers.base(index).filter(|_| is_known) {
-            Some(base) => base,
-            None => {
-                let base = self.requirements.check(server).await.map_err(Refusal::harmless)?;
-                self.servers.set_base(index, base.clone());
-                server.set_weight_version(&format!("{}-connected", self.session)).await?;
-                base
-            }
+        let base = if let Some(base) = self.servers.base(index).filter(|_| is_known) {
+            base
+        } else {
+            let base = self.requirements.check(server).await.map_err(Refusal::harmless)?;
+            self.servers.set_base(index, base.clone());
+            server.set_weight_version(&format!("{}-connected", self.session)).await?;
+            base
         };
         let model = match self.replace_weights(server, loading, base).await {
             Ok(model) => model,
@@ -277,7 +275,7 @@ impl Shared {
     }
 
     /// Pauses a server, has it load weights, and clears its cache. Returns the name of the model with these weights.
-    async fn replace_weights(&self, server: &VllmServer, loading: &Loading, base: String) -> Result<String, Refusal> {
+    async fn replace_weights(&self, server: &VllmServer, loading: &LoadPlan, base: String) -> Result<String, Refusal> {
         server.pause().await?;
         let model = match self.settings.weights {
             PublishBy::Lora => {

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 
 use crate::config::SamplingConfig;
 use crate::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError};
-use crate::engine::vllm::publish::Shared;
+use crate::engine::vllm::publish::VllmShared;
 
 /// Samples replies with the weights of one step, which servers have.
 #[derive(Debug)]
 pub struct VllmSampler {
-    shared: Arc<Shared>,
+    shared: Arc<VllmShared>,
     /// The label of the weights.
     label: String,
     weight_version: u64,
@@ -35,7 +35,7 @@ struct TaskResult {
 }
 
 impl VllmSampler {
-    pub(super) fn new(shared: Arc<Shared>, label: String, weight_version: u64) -> Self {
+    pub(super) fn new(shared: Arc<VllmShared>, label: String, weight_version: u64) -> Self {
         Self { shared, label, weight_version }
     }
 

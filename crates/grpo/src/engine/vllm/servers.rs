@@ -18,12 +18,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Servers {
     pub all: Vec<VllmServer>,
-    states: Mutex<Vec<ServerState>>,
+    states: Mutex<Vec<SamplingState>>,
 }
 
 /// What a server does.
 #[derive(Clone, Debug)]
-struct ServerState {
+struct SamplingState {
     /// Number of replies that it is sampling.
     outstanding: usize,
     /// The name of its base model; `None` before it was checked.
@@ -71,7 +71,7 @@ impl Servers {
     pub fn new(all: Vec<VllmServer>) -> Self {
         let state = |server: &VllmServer| {
             let why = format!("{}: it has no weights of this run yet", server.url());
-            ServerState { outstanding: 0, base: None, health: ServerHealth::Lost { why, is_wrecked: false } }
+            SamplingState { outstanding: 0, base: None, health: ServerHealth::Lost { why, is_wrecked: false } }
         };
         let states = Mutex::new(all.iter().map(state).collect());
         Self { all, states }
@@ -178,7 +178,7 @@ impl Servers {
         };
         *failures += 1;
         let (label, is_too_many) = (label.clone(), *failures >= FAILURES);
-        let has_same = |(other, state): (usize, &ServerState)| {
+        let has_same = |(other, state): (usize, &SamplingState)| {
             other != index && matches!(&state.health, ServerHealth::Ready { label: has, .. } if *has == label)
         };
         if is_too_many && states.iter().enumerate().any(has_same) {
@@ -194,7 +194,7 @@ impl Servers {
         why
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<ServerState>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<SamplingState>> {
         // No change of the states can be left half done.
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
