@@ -11,9 +11,10 @@ use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder};
 use serde_json::json;
 
 use crate::TrainError;
-use crate::config::{Agent, Config, Method};
+use crate::config::{Agent, Config, Method, SamplingEngine};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::vllm::{VllmEngine, VllmSetup};
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
@@ -52,6 +53,11 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.trainer.model.tokenizer.pin_today(state.counters.began);
     let mut prepared = prepare(job, run, resume, &mut state)?;
+    if config.sampling.engine == SamplingEngine::Vllm {
+        let longest = longest_sequence(&prepared.prompts, &[], config);
+        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), longest };
+        state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
+    }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
     let done = state.counters.step;
     if let (Some(evolution), 0) = (&mut prepared.evolution, done) {

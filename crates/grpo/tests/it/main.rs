@@ -15,3 +15,5 @@ mod references;
 mod schedules;
 mod scripted_engine;
 mod times;
+mod vllm;
+mod vllm_server;
