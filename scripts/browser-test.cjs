@@ -252,8 +252,8 @@ async function overlayAndGrow(page, open, folder) {
 /** What the page computes by itself. */
 async function calculate(page) {
   const made = await page.evaluate(async () => {
-    const [paths, wins, service, tokens] = await Promise.all(
-      ["paths", "wins", "service", "tokens"].map((name) => import(`/page/${name}.js`)),
+    const [paths, wins, weights, tokens] = await Promise.all(
+      ["paths", "wins", "weights", "tokens"].map((name) => import(`/page/${name}.js`)),
     );
     return {
       paths: ["./data//a/../b", "../x/./y/", "/a/../b", "http://a//b", "a text"].map(paths.plainPath),
@@ -265,7 +265,7 @@ async function calculate(page) {
       ],
       wins: wins.winCounts([0, 1, 2, 2].map((second) => ({ first: 1, second }))),
       columns: ["weights/a/b/tool/weight", "weights//tool/weight", "weights/a/tool/low", "reward/mean"].map(
-        service.weightColumn,
+        weights.weightColumn,
       ),
       classes: [0, -0.5, -1, -3, -9, null].map(tokens.likelihoodClass),
     };

@@ -138,6 +138,14 @@ class Analysis(unittest.TestCase):
         self.assertTrue(low <= analysis.over_domains(differences) <= high)
         self.assertEqual(analysis.bootstrap({"a": [0.2, 0.2]}), (0.2, 0.2))
 
+    def test_an_interval_over_seeds_is_students_and_never_that_of_endless_seeds(self):
+        self.assertIsNone(analysis.over_seeds([1.0]))
+        low, high = analysis.over_seeds([1.0, 2.0, 3.0])
+        self.assertAlmostEqual(high - low, 2 * 4.30 / 3 ** 0.5)
+        # Of twenty seeds the quantile is 2.09.
+        low, high = analysis.over_seeds([0.0, 1.0] * 10)
+        self.assertGreater(high - low, 2 * 2.09 * (20 / 19 / 4) ** 0.5 / 20 ** 0.5)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -25,6 +25,11 @@ def read(rlar, run):
             answer = ask("replies", run=name, step=step, limit=MOST)
             if answer["total"] > MOST:
                 raise RuntimeError(f"{run}: step {step} has {answer['total']} replies, more than {MOST}")
+            # Lists have the beginnings of long texts.
+            for reply in answer["replies"]:
+                if reply["completion"]["cut"]:
+                    alone = ask("reply", run=name, step=step, row=reply["row"])
+                    reply["completion"] = alone["replies"][0]["completion"]
             yield dict(step=step, replies=answer["replies"])
     finally:
         server.terminate()

@@ -20,6 +20,12 @@ pub enum TrainError {
         /// What went wrong, with the name of the server if there is one.
         message: String,
     },
+    /// The servers of `sampling.vllm` cannot be used, or none of them has the current weights.
+    #[error("`sampling.vllm`: {message}")]
+    Vllm {
+        /// What is wrong with which server, and what to do.
+        message: String,
+    },
     /// A data file cannot be used with this model, for instance because a prompt is longer than the model's context.
     #[error("`{key}`: {source}")]
     Data {

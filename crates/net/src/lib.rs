@@ -7,7 +7,8 @@
 //!   ([`llm::Replay`]), with a log, a cache and a budget.
 //! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves local models with its protocol.
 //! - [`web`]: web search.
-//! - [`http`]: what HTTP clients of other crates share with these: defaults, addresses without secrets, limited bodies.
+//! - [`http`]: what HTTP clients of other crates share with these: defaults, addresses without secrets, limited bodies;
+//!   [`BackgroundRuntime`] runs them for callers that block.
 
 mod error;
 mod get_file;
@@ -26,4 +27,5 @@ pub use error::NetError;
 pub use get_file::{FileDownload, get_file};
 pub use get_text::get_text;
 pub use post_json::post_json;
+pub use runtime::BackgroundRuntime;
 pub use secret::Secret;

@@ -4,7 +4,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// A tokio runtime with one worker thread, which does the network work of one client.
 #[derive(Debug)]
-pub(crate) struct BackgroundRuntime {
+pub struct BackgroundRuntime {
     handle: Handle,
     /// The runtime. `None` only while the struct is dropped.
     runtime: Option<Runtime>,

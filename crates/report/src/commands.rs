@@ -1,5 +1,7 @@
 //! The commands that reproduce what a report shows.
 
+use rlar_view::config_values::ConfigValue;
+
 use crate::MeasuredRun;
 use crate::figure::{Figure, PlotLook};
 
@@ -27,6 +29,20 @@ pub fn run_command(before: &str, run: &MeasuredRun, below: &str, after: &str) ->
         if below.is_empty() { run.given.clone() } else { format!("{}/{below}", run.given.trim_end_matches('/')) };
     let space = if after.is_empty() { "" } else { " " };
     format!("{before} {}{space}{after}", quoted(&path))
+}
+
+/// The commands that evaluate a run's final policy on the suites of its config, at most twenty.
+pub fn suite_commands(config: &[ConfigValue], run: &MeasuredRun) -> Vec<String> {
+    let value = |entry: usize, key: &str| {
+        let key = format!("eval.suites.{entry}.{key}");
+        config.iter().find(|value| value.key == key).map(|value| quoted(&value.value))
+    };
+    let option = |entry, key: &str| value(entry, key).map_or_else(String::new, |value| format!(" --{key} {value}"));
+    let command = |entry| {
+        let (suite, limit, data) = (value(entry, "suite")?, option(entry, "limit"), option(entry, "data"));
+        Some(run_command(&format!("rlar eval {suite}{limit}{data} --model"), run, "final", ""))
+    };
+    (0..20).map_while(command).collect()
 }
 
 /// The paths of runs as arguments.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rlar_view::config_values::ConfigValue;
+use rlar_view::mean::mean;
 
 use crate::MeasuredRun;
 
@@ -43,7 +44,8 @@ pub struct MetricMean {
     pub means: Vec<Option<f64>>,
 }
 
-/// The keys whose values are not the same in all configs, in the order of the first config that has them.
+/// The keys whose values are not the same in all configs ([`ConfigValue::is_same`]), in the order of the first config that has
+/// them.
 pub fn config_differences(configs: &[&[ConfigValue]]) -> Vec<ConfigDifference> {
     let mut keys: Vec<&str> = Vec::new();
     let mut seen = HashSet::new();
@@ -52,17 +54,22 @@ pub fn config_differences(configs: &[&[ConfigValue]]) -> Vec<ConfigDifference> {
             keys.push(&value.key);
         }
     }
-    let maps: Vec<HashMap<&str, &str>> = configs
-        .iter()
-        .map(|config| config.iter().map(|value| (value.key.as_str(), value.value.as_str())).collect())
-        .collect();
+    let maps: Vec<HashMap<&str, &ConfigValue>> =
+        configs.iter().map(|config| config.iter().map(|value| (value.key.as_str(), value)).collect()).collect();
     let difference = |key: &str| {
-        let values: Vec<Option<String>> =
-            maps.iter().map(|map| map.get(key).map(|value| (*value).to_owned())).collect();
-        let differs = values.windows(2).any(|pair| pair[0] != pair[1]);
-        differs.then(|| ConfigDifference { key: key.to_owned(), values })
+        let values: Vec<Option<&ConfigValue>> = maps.iter().map(|map| map.get(key).copied()).collect();
+        let differs = values.iter().any(|value| !is_same(values[0], *value));
+        let text = |value: Option<&ConfigValue>| value.map(|value| value.value.clone());
+        differs.then(|| ConfigDifference { key: key.to_owned(), values: values.into_iter().map(text).collect() })
     };
     keys.into_iter().filter_map(difference).collect()
+}
+
+fn is_same(one: Option<&ConfigValue>, other: Option<&ConfigValue>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_same(other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// Means of the most important metrics over the last [`LAST_STEPS`] steps of each run; metrics that no run has are left
@@ -79,5 +86,5 @@ fn last_mean(run: &MeasuredRun, metric: &str) -> Option<f64> {
     let first = run.table.steps.len().saturating_sub(LAST_STEPS);
     let values = run.table.columns.get(metric)?;
     let known: Vec<f64> = values.iter().skip(first).copied().filter(|value| value.is_finite()).collect();
-    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    mean(&known)
 }

@@ -28,7 +28,7 @@ pub struct FactLine {
 pub fn environment(run: &Path, table: &MetricTable, problems: &mut Vec<FileProblem>) -> RunEnvironment {
     let mut json = |file: &str| {
         read_json(&run.join(file)).unwrap_or_else(|error| {
-            problems.push(FileProblem { file: file.to_owned(), line: None, message: error.message });
+            problems.push(FileProblem::of_file(file, &error));
             None
         })
     };

@@ -73,7 +73,7 @@ impl MeasuredRun {
         problems.extend(table.problems.iter().cloned());
         problems.extend(summary.problem.iter().map(|what| problem("config.yaml", what.clone())));
         let marks = hints::marks(&folder, &table).unwrap_or_else(|error| {
-            problems.push(problem("report.json", error.message));
+            problems.push(FileProblem::of_file("report.json", &error));
             table.marks.clone()
         });
         Ok(Self { folder, given, label: name, summary, table, marks, problems })

@@ -79,7 +79,7 @@ impl ReportedRun {
 /// What was read, or nothing and the reason among the problems.
 fn read<T: Default>(answer: Result<T, NoAnswer>, file: &str, problems: &mut Vec<FileProblem>) -> T {
     answer.unwrap_or_else(|error| {
-        let problem = FileProblem { file: file.to_owned(), line: None, message: error.message };
+        let problem = FileProblem::of_file(file, &error);
         if !problems.contains(&problem) {
             problems.push(problem);
         }

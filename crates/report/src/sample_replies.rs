@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use rlar_view::answer::NoAnswer;
 use rlar_view::json_lines::FileProblem;
-use rlar_view::rollouts::{GroupSummary, GroupView, ReplyView, group, groups, rollout_steps};
+use rlar_view::rollouts::{GroupSummary, GroupView, ReplyView, group, groups, rollout_steps, step_file};
 use rlar_view::shown_text::ShownText;
 
 /// The rule, for the reader of the report.
@@ -48,19 +49,17 @@ pub fn sample_groups(run: &Path, problems: &mut Vec<FileProblem>) -> Vec<SampleG
     for step in chosen {
         match sample_group(run, step) {
             Ok(sample) => samples.extend(sample),
-            Err(message) => {
-                problems.push(FileProblem { file: format!("rollouts/step-{step:06}.parquet"), line: None, message });
-            }
+            Err(error) => problems.push(FileProblem::of_file(step_file(step), &error)),
         }
     }
     samples
 }
 
 /// The sample of a step; `None` if the step has no replies.
-fn sample_group(run: &Path, step: u64) -> Result<Option<SampleGroup>, String> {
-    let all = groups(run, step).map_err(|error| error.message)?;
+fn sample_group(run: &Path, step: u64) -> Result<Option<SampleGroup>, NoAnswer> {
+    let all = groups(run, step)?;
     let Some(widest) = widest(&all) else { return Ok(None) };
-    let GroupView { prompt, reference, replies, .. } = group(run, step, widest.group).map_err(|error| error.message)?;
+    let GroupView { prompt, reference, replies, .. } = group(run, step, widest.group)?;
     Ok(Some(SampleGroup {
         step,
         example: widest.example.clone(),

@@ -33,7 +33,8 @@ impl Scale {
         Self { low, high, is_log: false, ticks }
     }
 
-    /// A logarithmic axis that holds all values above 0, with labels at powers of ten, or at 1, 2 and 5 times them.
+    /// A logarithmic axis that holds all values above 0, with labels at powers of ten, at 1, 2 and 5 times them, or, in
+    /// a narrow range, at round numbers.
     pub fn log(values: impl Iterator<Item = f64>) -> Self {
         // Smaller values have fewer digits, and their half may be 0.
         let (low, high) = range(values.filter(|value| *value > 0.0).map(|value| value.max(1e-300)));
@@ -43,7 +44,11 @@ impl Scale {
         let factors: &[f64] = if last - first <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let powers = (first..=last).step_by(every as usize);
         let ticks = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
-        Self { low, high, is_log: true, ticks: ticks.filter(|tick| (low..=high).contains(tick)).collect() }
+        let mut ticks: Vec<f64> = ticks.filter(|tick| (low..=high).contains(tick)).collect();
+        if ticks.len() < 2 {
+            ticks = Self::linear([low, high].into_iter(), 5, false).ticks;
+        }
+        Self { low, high, is_log: true, ticks }
     }
 
     /// The place of a value: 0 at the lower end of the axis, 1 at the upper end. Values outside are put at an end.

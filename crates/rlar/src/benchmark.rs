@@ -60,8 +60,16 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
         BenchmarkReport::new(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap))
     };
     let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
+    let tables = if arguments.route.is_empty() && !arguments.cross_fit {
+        Vec::new()
+    } else {
+        routing::tables(arguments, &benchmark, &scores, rewards.library(), llm.as_ref(), bootstrap)?
+    };
     if let Some(out) = &arguments.out {
         write(out, &benchmark, &scores, &reports, &generative)?;
+        if !tables.is_empty() {
+            write_atomic(&out.join("routing.json"), format!("{:#}\n", json!(tables)).as_bytes())?;
+        }
     }
     if mode() == OutputMode::Json {
         for note in judged.notes.lines() {
@@ -70,17 +78,14 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
         for report in &reports {
             mode().event("result", report.json());
         }
+        if !tables.is_empty() {
+            mode().event("routing", json!({ "tables": tables }));
+        }
         return Ok(());
     }
     let mut text = summary(arguments, &benchmark, &reports);
     text += &judged.notes;
-    if !arguments.route.is_empty() || arguments.cross_fit {
-        let tables = routing::tables(arguments, &benchmark, &scores, rewards.library(), llm.as_ref(), bootstrap)?;
-        if let Some(out) = &arguments.out {
-            write_atomic(&out.join("routing.json"), format!("{:#}\n", json!(tables)).as_bytes())?;
-        }
-        text += &routing::text(arguments, &tables);
-    }
+    text += &routing::text(arguments, &tables);
     print(text)
 }
 

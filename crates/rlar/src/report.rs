@@ -22,6 +22,9 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let look = PlotLook { smoothing: arguments.smooth, log: arguments.log };
     let html = arguments.html.as_deref().map(output_path).transpose()?;
     let text_file = text_file.map(|path| output_path(path)).transpose()?;
+    if html.is_some() && html == text_file {
+        return Err(bad_request("--html and --markdown name the same file; name two"));
+    }
     let report = Report::read(&arguments.runs).bad_request()?;
     let problems = report.problems();
     for problem in problems.iter().take(MAX_PROBLEMS) {
@@ -31,7 +34,9 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
         print_note(format!("note: {} more could not be read\n", problems.len() - MAX_PROBLEMS))?;
     }
     if let Some(path) = html {
-        write(&path, report.html(look).as_bytes())?;
+        let written = write(&path, report.html(look).as_bytes())?;
+        // Where the text is printed, standard output has nothing else.
+        if arguments.markdown.is_some() && text_file.is_none() { print_note(written)? } else { print(written)? }
     }
     if arguments.markdown.is_some() {
         let beginning = text_file.as_ref().filter(|_| arguments.plots).and_then(|path| path.file_stem());
@@ -41,9 +46,9 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
             None => print(&written.text)?,
             Some(path) => {
                 for plot in &written.plots {
-                    write(&path.with_file_name(&plot.name), plot.svg.as_bytes())?;
+                    print(write(&path.with_file_name(&plot.name), plot.svg.as_bytes())?)?;
                 }
-                write(&path, written.text.as_bytes())?;
+                print(write(&path, written.text.as_bytes())?)?;
             }
         }
     }
@@ -56,7 +61,7 @@ pub fn plot(arguments: &PlotArguments) -> Result<()> {
     let look = PlotLook { smoothing: arguments.smooth, log: arguments.log };
     let svg = plot_metric(&arguments.runs, &arguments.metric, look).bad_request()?;
     match file {
-        Some(path) => write(&path, svg.as_bytes()),
+        Some(path) => print(write(&path, svg.as_bytes())?),
         None => print(svg),
     }
 }
@@ -78,8 +83,8 @@ fn output_path(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Writes a file, and says which.
-fn write(path: &Path, contents: &[u8]) -> Result<()> {
+/// Writes a file, and returns the line that names it.
+fn write(path: &Path, contents: &[u8]) -> Result<String> {
     write_atomic(path, contents)?;
-    print(format!("{}\n", path.strip_prefix(".").unwrap_or(path).display()))
+    Ok(format!("{}\n", path.strip_prefix(".").unwrap_or(path).display()))
 }

@@ -104,7 +104,8 @@ fn fitted_tables(seed: u64, scores: &ScoreTable, bootstrap: Bootstrap) -> Vec<Ro
             rows: cross_fit_rows(&cross_fit(scores, &Strategy::ALL, settings)),
         },
         RoutingTable {
-            title: "Fitted on few labels per category (in brackets, 95 % of what is above the best static tool of the same labels)",
+            title: "Fitted on few labels per category (in brackets, 95 % of what is above the best static tool of the same \
+                    labels)",
             note: None,
             rows: label_curve_rows(&label_curve(scores, &Strategy::FEW_LABELS, settings)),
         },

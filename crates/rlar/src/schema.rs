@@ -17,8 +17,8 @@ const PATHS: &str = "\n## Paths\n\n\
     The name of a model may also be one on the Hugging Face Hub, which is downloaded into the Hub's cache: `OWNER/NAME`, \
     with a branch, tag or commit `OWNER/NAME@REVISION`, with a GGUF file `OWNER/NAME@REVISION/FILE.gguf`. A path that \
     exists comes first; where a folder `OWNER` exists, only a name with `@` is looked for on the Hub.\n\n\
-    What is written (`run.folder`, `rewards.store`, `rewards.llm.record`) is relative to the current folder. At the \
-    beginning of any path, `~` is the home folder.\n";
+    What is written (`run.folder`, `sampling.vllm.path`, `rewards.store`, `rewards.llm.record`) is relative to the \
+    current folder. At the beginning of any path, `~` is the home folder.\n";
 
 /// A Markdown table per section of the config: its keys with their types, defaults and meanings.
 pub fn markdown() -> String {

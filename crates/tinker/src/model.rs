@@ -24,9 +24,10 @@ use crate::session::{NewModel, TrainingSession};
 /// A model that is trained on the server: a LoRA adapter with its gradients and its optimizer.
 ///
 /// Wait for the results of passes before asking for the step: SkyRL 0.3 looks for passes and steps one after the other, and may
-/// take a step first that arrives in between. A request whose acknowledgement is lost is sent again if the server recognises it by its number
-/// (`seq_id`), which [`TrainingSession::create_model`] finds out. SkyRL 0.3 does not. There, passes with gradients and
-/// steps that may have been taken give [`TinkerError::Unacknowledged`], and this model refuses all further work.
+/// take a step first that arrives in between. A request whose acknowledgement is lost is sent again if the server
+/// recognises it by its number (`seq_id`), which [`TrainingSession::create_model`] finds out. SkyRL 0.3 does not. There,
+/// passes with gradients and steps that may have been taken give [`TinkerError::Unacknowledged`], and this model refuses
+/// all further work.
 #[derive(Debug)]
 pub struct TrainingModel {
     session: TrainingSession,
@@ -319,9 +320,13 @@ impl TrainingModel {
         let is_known = match &sent {
             // A request that is unsafe to repeat was tried again only where it was certainly not taken.
             Err(TinkerError::Unreachable { .. }) => repeat == Repeat::Unsafe,
-            Err(TinkerError::Unacknowledged { .. } | TinkerError::Malformed { .. } | TinkerError::NotFinite { .. }) => {
-                false
-            }
+            // Something answered with success, and with nothing that says what was done.
+            Err(
+                TinkerError::Unacknowledged { .. }
+                | TinkerError::Malformed { .. }
+                | TinkerError::NotFinite { .. }
+                | TinkerError::WrongVersion { .. },
+            ) => false,
             _ => true,
         };
         if is_known {

@@ -2,10 +2,11 @@
 
 import { address } from "./address.js";
 import { ask } from "./api.js";
+import { benchmarkView } from "./benchmark.js";
 import { Chart } from "./chart.js";
 import { element, figures, number, percent, table } from "./dom.js";
 import { openStep } from "./overview.js";
-import { benchmarkView, measured, resultTables, suiteReplies } from "./results.js";
+import { measured, resultTables, suiteReplies } from "./results.js";
 
 const share = (counts) => (counts === null ? null : counts.right / Math.max(counts.answers, 1));
 const right = (counts) =>

@@ -9,7 +9,8 @@ import { exchangeSection } from "./exchanges.js";
 import { curvesOf, markList, openStep, readMetrics } from "./overview.js";
 import { PANELS } from "./panels.js";
 import { correlation } from "./series.js";
-import { serviceSection, weightSection } from "./service.js";
+import { serviceSection } from "./service.js";
+import { weightSection } from "./weights.js";
 
 const SCORES = PANELS.find((panel) => panel.columns[0] === "tools/*/score/mean");
 

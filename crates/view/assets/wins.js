@@ -5,11 +5,17 @@ import { ask } from "./api.js";
 import { count, element, number, table } from "./dom.js";
 
 const ROWS = 20;
+// Means that differ by no more are the same: the order in which scores are added changes their last digits.
+const ROUNDING = 1e-9;
 
 /** Counts of prompts with a higher, lower and equal second value; `pairs` are `{ first, second }`. */
 export function winCounts(pairs) {
   const tally = (holds) => pairs.filter(({ first, second }) => holds(second - first)).length;
-  return { wins: tally((d) => d > 0), losses: tally((d) => d < 0), ties: tally((d) => d === 0) };
+  return {
+    wins: tally((d) => d > ROUNDING),
+    losses: tally((d) => d < -ROUNDING),
+    ties: tally((d) => Math.abs(d) <= ROUNDING),
+  };
 }
 
 const COUNTS = [
@@ -112,7 +118,7 @@ export async function trainingWins(runs) {
   const history = (run, row, value) =>
     element("a", { href: address("rollouts", [run], { example: row.example }) }, number(value));
   for (const { run, pairs } of compared.filter((entry) => entry.pairs.length > 0)) {
-    const differing = pairs.filter((pair) => pair.first !== pair.second);
+    const differing = pairs.filter((pair) => Math.abs(pair.second - pair.first) > ROUNDING);
     differing.sort((a, b) => Math.abs(b.second - b.first) - Math.abs(a.second - a.first));
     if (differing.length === 0) continue;
     section.append(

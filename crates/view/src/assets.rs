@@ -26,12 +26,13 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 30] = [
+const FILES: [PageFile; 32] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
     page_file!("address.js", SCRIPT),
     page_file!("api.js", SCRIPT),
+    page_file!("benchmark.js", SCRIPT),
     page_file!("chart.js", SCRIPT),
     page_file!("compare.js", SCRIPT),
     page_file!("distributions.js", SCRIPT),
@@ -53,6 +54,7 @@ const FILES: [PageFile; 30] = [
     page_file!("service.js", SCRIPT),
     page_file!("shortcuts.js", SCRIPT),
     page_file!("tokens.js", SCRIPT),
+    page_file!("weights.js", SCRIPT),
     page_file!("wins.js", SCRIPT),
     page_file!("vendor/uPlot.js", SCRIPT),
     page_file!("vendor/uPlot.css", STYLE),

@@ -15,6 +15,7 @@ use crate::answer::NoAnswer;
 use crate::bounded_file::{self, read_json};
 use crate::eval_folders::SCORES;
 use crate::json_lines::FileProblem;
+use crate::mean::mean;
 use crate::shown_text::ShownText;
 
 const SUBSETS: &str = "eval-set";
@@ -163,8 +164,7 @@ pub fn benchmark(folder: &Path, tables: &ItemTables) -> Result<BenchmarkView, No
         let rows = match tables.items(folder, &tool) {
             Ok(rows) => rows,
             Err(error) => {
-                let file = format!("{SCORES}/{tool}.json");
-                view.problems.push(FileProblem { file, line: None, message: error.message().to_owned() });
+                view.problems.push(FileProblem::of_file(format!("{SCORES}/{tool}.json"), &error));
                 continue;
             }
         };
@@ -175,7 +175,7 @@ pub fn benchmark(folder: &Path, tables: &ItemTables) -> Result<BenchmarkView, No
             }
         }
         view.tools.push(BenchmarkTool {
-            mean: mean(scores.iter().map(|subset| subset.score)),
+            mean: mean_of_subsets(&scores),
             scores,
             items: rows.len(),
             unscored: rows.iter().filter(|row| row.unscored).count(),
@@ -186,10 +186,7 @@ pub fn benchmark(folder: &Path, tables: &ItemTables) -> Result<BenchmarkView, No
     view.routes = routes(&items, &view);
     match read_json(&folder.join(ROUTING)) {
         Ok(tables) => view.tables = routing_tables(&tables.unwrap_or_default()),
-        Err(error) => {
-            let message = error.message().to_owned();
-            view.problems.push(FileProblem { file: ROUTING.to_owned(), line: None, message });
-        }
+        Err(error) => view.problems.push(FileProblem::of_file(ROUTING, &error)),
     }
     Ok(view)
 }
@@ -392,9 +389,8 @@ fn means_by_subset<'r>(items: impl Iterator<Item = (&'r ItemRow, Option<f64>)>) 
     for (row, value) in items {
         values.entry(&row.subset).or_default().push(value.unwrap_or(0.0));
     }
-    let of_subset = |(subset, values): (&str, Vec<f64>)| {
-        Some(SubsetScore { subset: subset.to_owned(), score: mean(values.into_iter())? })
-    };
+    let of_subset =
+        |(subset, values): (&str, Vec<f64>)| Some(SubsetScore { subset: subset.to_owned(), score: mean(&values)? });
     values.into_iter().filter_map(of_subset).collect()
 }
 
@@ -415,11 +411,10 @@ fn routes(items: &[Arc<Vec<ItemRow>>], view: &BenchmarkView) -> Vec<RouteView> {
     let by_subset: Vec<SubsetScore> = view.subsets.iter().filter(|name| *name != TIES).filter_map(best_of).collect();
     let best = |i: usize| items.iter().filter_map(|rows| rows[i].result).reduce(f64::max);
     let by_item = means_by_subset(first.iter().filter(|row| row.subset != TIES).map(|row| (row, best(row.index))));
-    let route = |name, scores: Vec<SubsetScore>| RouteView { name, mean: mean(scores.iter().map(|s| s.score)), scores };
+    let route = |name, scores: Vec<SubsetScore>| RouteView { name, mean: mean_of_subsets(&scores), scores };
     vec![route("the best tool of each subset", by_subset), route("the best tool of each item", by_item)]
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let values: Vec<f64> = values.collect();
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+fn mean_of_subsets(scores: &[SubsetScore]) -> Option<f64> {
+    mean(&scores.iter().map(|subset| subset.score).collect::<Vec<f64>>())
 }

@@ -114,7 +114,7 @@ pub fn other_version(run: &Path) -> Option<String> {
 }
 
 /// Whether a folder is that of a run.
-fn is_run(folder: &Path) -> bool {
+pub fn is_run(folder: &Path) -> bool {
     let is_file = |name: &str| folder.join(name).is_file();
     is_file(CONFIG) && ["metrics.jsonl", "inputs.json", "journal.jsonl", "warmup.jsonl"].into_iter().any(is_file)
 }

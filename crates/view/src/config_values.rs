@@ -29,6 +29,31 @@ pub struct ConfigValue {
     pub data: Option<String>,
 }
 
+impl ConfigValue {
+    /// Whether another run's value stands for the same: the same text, another spelling of the same path, or another file
+    /// with the same data.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let has_same_data = self.data.is_some() && self.data == other.data;
+        has_same_data || plain_path(&self.value) == plain_path(&other.value)
+    }
+}
+
+/// A path without its detours, so that two spellings of it are equal: `./data//a/../b` is `data/b`. Other texts stay.
+fn plain_path(text: &str) -> String {
+    if !text.contains('/') || text.contains("://") {
+        return text.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." && parts.last().is_some_and(|last| *last != "..") {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    format!("{}{}", if text.starts_with('/') { "/" } else { "" }, parts.join("/"))
+}
+
 /// The config of a run as JSON.
 pub fn read_config(run: &Path) -> Result<Value, NoAnswer> {
     let path = run.join(CONFIG);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::answer::NoAnswer;
-use crate::catalogue::{FoundRun, RunCatalogue};
+use crate::catalogue::{FoundRun, RunCatalogue, is_run};
 
 /// How deep below the folder that is viewed results may lie.
 const MAX_DEPTH: usize = 6;
@@ -56,6 +56,7 @@ impl EvalFolders {
         let mut entries: Vec<PathBuf> =
             fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
         entries.sort();
+        let is_run = is_run(folder);
         for path in entries {
             if *left == 0 || depth == 0 || self.suites.len() + self.benchmarks.len() >= MAX_RESULTS {
                 return;
@@ -63,7 +64,7 @@ impl EvalFolders {
             // A link could lead round in a circle.
             let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
             let own = path.file_name().map(|own| own.to_string_lossy().into_owned()).unwrap_or_default();
-            if !is_folder || own.starts_with('.') || OTHERS.contains(&own.as_str()) {
+            if !is_folder || own.starts_with('.') || (is_run && OTHERS.contains(&own.as_str())) {
                 continue;
             }
             *left -= 1;
@@ -94,12 +95,16 @@ fn by_name(folders: Vec<EvalFolder>, name: &str) -> Result<PathBuf, NoAnswer> {
 }
 
 /// The run that results belong to: the one whose folder they lie in, else the one whose model made them. `engine` is the
-/// path of that model as it was given to `rlar eval`, such as `runs/one/final`.
+/// path of that model as it was given to `rlar eval`, such as `runs/one/final`. `None` if none or several could be meant.
 pub fn run_of<'r>(folder: &Path, engine: &str, runs: &'r [FoundRun]) -> Option<&'r str> {
     let parts = |path: &Path| path.components().count();
     let inside = runs.iter().filter(|run| folder.starts_with(&run.path)).max_by_key(|run| parts(&run.path));
+    let engine = engine.strip_prefix("./").unwrap_or(engine);
     let ancestors = || Path::new(engine).ancestors().filter(|path| parts(path) > 0);
-    let made_by = |run: &&FoundRun| ancestors().filter(|path| run.path.ends_with(path)).map(parts).max();
-    let maker = runs.iter().filter(|run| made_by(run).is_some()).max_by_key(made_by);
+    // How many parts of the engine's path name the run's folder, from its end.
+    let named = |run: &&FoundRun| ancestors().filter(|path| run.path.ends_with(path)).map(parts).max();
+    let most = runs.iter().filter_map(|run| named(&run)).max();
+    let mut makers = runs.iter().filter(|run| most.is_some() && named(run) == most);
+    let maker = makers.next().filter(|_| makers.next().is_none());
     inside.or(maker).map(|run| run.name.as_str())
 }

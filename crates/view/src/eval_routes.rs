@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::response::Response;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{NoAnswer, found};
+use crate::answer::NoAnswer;
 use crate::benchmark_results::{ItemsWanted, benchmark, item, items};
 use crate::eval_folders::{EvalFolders, benchmark_folder, run_of, suite_folder};
-use crate::routes::{Asked, MAX_ROWS, ROWS, Shared};
+use crate::routes::{Asked, MAX_ROWS, ROWS, Shared, answer};
 use crate::server::ViewState;
 use crate::suite_results::{SuiteResultView, paired_outcomes, suite_replies, suite_reply, suite_result};
 
@@ -66,21 +66,13 @@ struct BenchmarkName {
     run: Option<String>,
 }
 
-/// Answers a question about results on a thread that may wait for the disk.
+/// Answers a question about results.
 async fn about<T: Serialize + Send + 'static>(
     state: Arc<ViewState>,
     question: Asked<EvalQuestion>,
     read: impl FnOnce(&ViewState, &EvalQuestion) -> Result<T, NoAnswer> + Send + 'static,
 ) -> Response {
-    let question = match question {
-        Ok(Query(question)) => question,
-        Err(refused) => return NoAnswer::bad_request(refused.body_text()).into_response(),
-    };
-    match tokio::task::spawn_blocking(move || read(&state, &question)).await {
-        Ok(Ok(answer)) => found(&answer),
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => NoAnswer::internal("reading the results panicked; please report it").into_response(),
-    }
+    answer(question, move |question| read(&state, question)).await
 }
 
 async fn all_results(State(state): Shared, question: Asked<EvalQuestion>) -> Response {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::answer::NoAnswer;
 use crate::bounded_file;
 
 /// Longest line that is read, in bytes.
@@ -30,6 +31,13 @@ pub struct FileProblem {
     pub line: Option<usize>,
     /// What is wrong.
     pub message: String,
+}
+
+impl FileProblem {
+    /// Why a whole file was not read.
+    pub fn of_file(file: impl Into<String>, error: &NoAnswer) -> Self {
+        Self { file: file.into(), line: None, message: error.message().to_owned() }
+    }
 }
 
 /// Passes every finished line from a position on to `take`, with its number from 1, and returns the position behind the

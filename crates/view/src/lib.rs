@@ -7,7 +7,8 @@
 //! 2. The readers of a run's files, each of which bears with a run that is being written: `metric_table` with
 //!    `downsample`, `rollouts` with `verdict`, `reply_search`, `prompt_history`, `score_distributions` and
 //!    `token_texts`, `prompt_means`, `tool_service`, `library`, `assignments`, `exchanges`, `evaluations`,
-//!    `config_values`, `hints`. They share `json_lines`, `bounded_file`, `shown_text` and `redact`.
+//!    `config_values`, `hints`. They share `json_lines`, `bounded_file`, `shown_text`,
+//!    `redact` and `mean`.
 //! 3. The readers of what `rlar eval` wrote: `eval_folders` finds it, `suite_results` and `benchmark_results` read it.
 //! 4. `routes` and `eval_routes` answer requests with what the readers give, as JSON, through `answer`; `guard` lets in
 //!    the programs of this machine and the page itself; `assets` holds the page.
@@ -32,6 +33,7 @@ mod guard;
 pub mod hints;
 pub mod json_lines;
 pub mod library;
+pub mod mean;
 pub mod metric_table;
 mod prompt_history;
 mod prompt_means;

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::answer::NoAnswer;
 use crate::json_lines::FileProblem;
-use crate::rollouts::{LISTED, ReplyRow, read_step, rollout_steps};
+use crate::mean::mean;
+use crate::rollouts::{LISTED, ReplyRow, read_step, rollout_steps, step_file};
 use crate::shown_text::ShownText;
 
 /// Number of runs whose index is kept.
@@ -86,6 +87,8 @@ struct RunIndex {
 struct PromptIndex {
     steps: BTreeMap<u64, IndexedStep>,
     entries: usize,
+    /// Number of steps that do not fit.
+    left_out: usize,
     problems: Vec<FileProblem>,
 }
 
@@ -115,7 +118,7 @@ impl PromptIndexes {
             example: example.to_owned(),
             with_prompt: known.len(),
             of,
-            left_out: of - index.steps.len(),
+            left_out: index.left_out,
             problems: index.problems.clone(),
             ..PromptHistory::default()
         };
@@ -164,9 +167,14 @@ impl PromptIndex {
         };
         self.steps.retain(|step, indexed| is_there(step, indexed));
         self.entries = self.steps.values().map(|indexed| indexed.examples.len()).sum();
+        self.left_out = 0;
         self.problems.clear();
         for file in files.iter().rev() {
-            if self.steps.contains_key(&file.step) || self.entries >= MAX_ENTRIES {
+            if self.steps.contains_key(&file.step) {
+                continue;
+            }
+            if self.entries >= MAX_ENTRIES {
+                self.left_out += 1;
                 continue;
             }
             match read_step(folder, file.step, &["example"]) {
@@ -179,8 +187,7 @@ impl PromptIndex {
                     self.steps.insert(file.step, IndexedStep { bytes: file.bytes, examples });
                 }
                 Err(error) if self.problems.len() < MAX_PROBLEMS => {
-                    let name = format!("rollouts/step-{:06}.parquet", file.step);
-                    self.problems.push(FileProblem { file: name, line: None, message: error.message().to_owned() });
+                    self.problems.push(FileProblem::of_file(step_file(file.step), &error));
                 }
                 Err(_) => {}
             }
@@ -212,7 +219,7 @@ fn prompt_step(step: u64, rows: &[&ReplyRow]) -> Option<PromptStep> {
         replies: rows.len(),
         unscored: rows.len() - rewards.len(),
         cut_off: rows.iter().filter(|row| row.text("finish") == "length").count(),
-        mean: (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64),
+        mean: mean(&rewards),
         lowest: rewards.iter().copied().reduce(f64::min),
         highest: rewards.iter().copied().reduce(f64::max),
         sample: sample.row,

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::answer::NoAnswer;
 use crate::rollouts::{read_step, rollout_steps};
 use crate::shown_text::ShownText;
 
@@ -39,7 +38,7 @@ pub struct PromptMean {
 }
 
 /// Reads the newest files of rollouts; one that cannot be read is passed over, and is not among `steps`.
-pub fn prompt_means(run: &Path) -> Result<PromptMeans, NoAnswer> {
+pub fn prompt_means(run: &Path) -> PromptMeans {
     let mut means = PromptMeans::default();
     let mut known: BTreeMap<String, PromptMean> = BTreeMap::new();
     for step in rollout_steps(run).iter().rev().take(MAX_STEPS) {
@@ -63,5 +62,5 @@ pub fn prompt_means(run: &Path) -> Result<PromptMeans, NoAnswer> {
     }
     let finished = |prompt: PromptMean| PromptMean { mean: prompt.mean / prompt.replies as f64, ..prompt };
     means.prompts = known.into_values().map(finished).collect();
-    Ok(means)
+    means
 }

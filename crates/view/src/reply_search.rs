@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::answer::NoAnswer;
 use crate::json_lines::FileProblem;
-use crate::rollouts::{LISTED, ReplyFilter, ReplyRow, ReplyView, read_step, rollout_steps};
+use crate::rollouts::{LISTED, ReplyFilter, ReplyRow, ReplyView, read_step, rollout_steps, step_file};
 
 /// Size of the files that one question reads, in bytes; the file with which it is passed is read, too.
 const MAX_BYTES: u64 = 64 << 20;
@@ -56,12 +55,7 @@ pub struct FoundReply {
 
 /// Searches the steps up to `up_to` for replies that a filter lets through, until `limit` are found or enough is read. Of
 /// each step at most `limit` are listed, and the number of the others is said.
-pub fn search_replies(
-    run: &Path,
-    filter: &ReplyFilter,
-    up_to: Option<u64>,
-    limit: usize,
-) -> Result<SearchPage, NoAnswer> {
+pub fn search_replies(run: &Path, filter: &ReplyFilter, up_to: Option<u64>, limit: usize) -> SearchPage {
     let steps = rollout_steps(run);
     let mut page = SearchPage { steps: steps.len(), ..SearchPage::default() };
     let passes = filter.test();
@@ -78,8 +72,7 @@ pub fn search_replies(
         let rows = match read_step(run, step.step, &COLUMNS) {
             Ok(rows) => rows,
             Err(error) => {
-                let file = format!("rollouts/step-{:06}.parquet", step.step);
-                page.problems.push(FileProblem { file, line: None, message: error.message().to_owned() });
+                page.problems.push(FileProblem::of_file(step_file(step.step), &error));
                 continue;
             }
         };
@@ -87,13 +80,13 @@ pub fn search_replies(
         page.left_out += found.len().saturating_sub(limit);
         for row in found.into_iter().take(limit) {
             let wanted = filter.search.as_deref().unwrap_or_default();
-            let places = ["completion", "prompt"].into_iter();
-            let found = places.filter_map(|place| Some((place, excerpt(row.text(place), wanted)?))).next();
-            let (place, excerpt) = found.unwrap_or(("completion", String::new()));
+            let place = |place| Some((place, excerpt(row.text(place), wanted)?));
+            let (place, excerpt) =
+                ["completion", "prompt"].into_iter().find_map(place).unwrap_or(("completion", String::new()));
             page.replies.push(FoundReply { step: step.step, place, excerpt, reply: row.view(LISTED) });
         }
     }
-    Ok(page)
+    page
 }
 
 /// What stands around the first occurrence of a text, whatever the case of its letters; `None` if it does not occur.

@@ -1,13 +1,14 @@
 //! The replies of a step, read from its Parquet file when they are asked for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rlar_data::read_parquet_columns;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::answer::NoAnswer;
+use crate::mean::mean;
 use crate::shown_text::ShownText;
 use crate::verdict::{ToolVerdict, read_verdicts};
 
@@ -286,13 +287,14 @@ const REPLY_COLUMNS: [&str; 12] = [
     "verdicts",
 ];
 
-fn step_path(run: &Path, step: u64) -> PathBuf {
-    run.join("rollouts").join(format!("step-{step:06}.parquet"))
+/// The file of a step's replies, below the run's folder.
+pub fn step_file(step: u64) -> String {
+    format!("rollouts/step-{step:06}.parquet")
 }
 
 /// Reads some columns of the replies of a step.
 pub fn read_step(run: &Path, step: u64, columns: &[&str]) -> Result<Vec<ReplyRow>, NoAnswer> {
-    let path = step_path(run, step);
+    let path = run.join(step_file(step));
     if !path.is_file() {
         let steps: Vec<String> = rollout_steps(run).iter().map(|known| known.step.to_string()).collect();
         let few = if steps.len() > 20 { &steps[steps.len() - 20..] } else { &steps[..] };
@@ -364,7 +366,6 @@ impl ReplyRow {
 fn summary(rows: &[ReplyRow]) -> Option<GroupSummary> {
     let first = rows.first()?;
     let known = |column: &str| rows.iter().filter_map(|row| row.number(column)).collect::<Vec<f64>>();
-    let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let (rewards, tokens) = (known("reward"), known("tokens"));
     Some(GroupSummary {
         group: first.group(),

@@ -205,30 +205,37 @@ async fn all_runs(State(state): Shared) -> Response {
     }
 }
 
-/// Answers a question about a run on a thread that may wait for the disk.
-async fn about<T: Serialize + Send + 'static>(
-    state: Arc<ViewState>,
-    question: Asked<Question>,
-    read: impl FnOnce(&ViewState, &Path, &Question) -> Result<T, NoAnswer> + Send + 'static,
+/// Answers a question on a thread that may wait for the disk.
+pub async fn answer<Q: Send + 'static, T: Serialize + Send + 'static>(
+    question: Asked<Q>,
+    read: impl FnOnce(&Q) -> Result<T, NoAnswer> + Send + 'static,
 ) -> Response {
     let question = match question {
         Ok(Query(question)) => question,
         Err(refused) => return NoAnswer::bad_request(refused.body_text()).into_response(),
     };
-    let reading = tokio::task::spawn_blocking(move || {
+    match tokio::task::spawn_blocking(move || read(&question)).await {
+        Ok(Ok(answer)) => found(&answer),
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => NoAnswer::internal("reading the files panicked; please report it").into_response(),
+    }
+}
+
+/// Answers a question about a run.
+async fn about<T: Serialize + Send + 'static>(
+    state: Arc<ViewState>,
+    question: Asked<Question>,
+    read: impl FnOnce(&ViewState, &Path, &Question) -> Result<T, NoAnswer> + Send + 'static,
+) -> Response {
+    answer(question, move |question| {
         let folder = state.catalogue.folder(&question.run)?;
-        let answer = read(&state, &folder, &question);
-        // What is not found in a folder that is gone was deleted with it.
-        match answer {
+        match read(&state, &folder, question) {
+            // What is not found in a folder that is gone was deleted with it.
             Err(error) if error.is_not_found() => Err(state.catalogue.folder(&question.run).err().unwrap_or(error)),
             answer => answer,
         }
-    });
-    match reading.await {
-        Ok(Ok(answer)) => found(&answer),
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => NoAnswer::internal("reading the run panicked; please report it").into_response(),
-    }
+    })
+    .await
 }
 
 async fn run_config(State(state): Shared, question: Asked<Question>) -> Response {
@@ -285,7 +292,7 @@ async fn step_replies(State(state): Shared, question: Asked<Question>) -> Respon
 }
 
 async fn run_search(State(state): Shared, question: Asked<Question>) -> Response {
-    about(state, question, |_, run, asked| search_replies(run, &asked.filter(), asked.up_to, asked.rows())).await
+    about(state, question, |_, run, asked| Ok(search_replies(run, &asked.filter(), asked.up_to, asked.rows()))).await
 }
 
 async fn prompt_history(State(state): Shared, question: Asked<Question>) -> Response {
@@ -326,7 +333,7 @@ async fn run_service(State(state): Shared, question: Asked<Question>) -> Respons
 
 async fn run_scores(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, asked| {
-        score_distributions(run, asked.from.unwrap_or(0), asked.to.unwrap_or(u64::MAX))
+        Ok(score_distributions(run, asked.from.unwrap_or(0), asked.to.unwrap_or(u64::MAX)))
     })
     .await
 }
@@ -352,7 +359,7 @@ async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Res
 }
 
 async fn run_prompt_means(State(state): Shared, question: Asked<Question>) -> Response {
-    about(state, question, |_, run, _| prompt_means(run)).await
+    about(state, question, |_, run, _| Ok(prompt_means(run))).await
 }
 
 async fn growth(State(state): Shared) -> Response {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::answer::NoAnswer;
 use crate::json_lines::FileProblem;
-use crate::rollouts::{RolloutStep, read_step, rollout_steps};
+use crate::mean::mean;
+use crate::rollouts::{ReplyRow, RolloutStep, read_step, rollout_steps, step_file};
 
 /// Largest number of files that are read; of a longer range, as many in equal distances.
 const MAX_STEPS: usize = 20;
@@ -66,7 +66,7 @@ struct ToolOutcomes {
 }
 
 /// The distributions over the recorded steps from `from` to `to`.
-pub fn score_distributions(run: &Path, from: u64, to: u64) -> Result<ScoreDistributions, NoAnswer> {
+pub fn score_distributions(run: &Path, from: u64, to: u64) -> ScoreDistributions {
     let known: Vec<RolloutStep> =
         rollout_steps(run).into_iter().filter(|step| (from..=to).contains(&step.step)).collect();
     let mut view = ScoreDistributions { in_range: known.len(), ..ScoreDistributions::default() };
@@ -75,13 +75,12 @@ pub fn score_distributions(run: &Path, from: u64, to: u64) -> Result<ScoreDistri
         let rows = match read_step(run, step.step, &["verdicts"]) {
             Ok(rows) => rows,
             Err(error) => {
-                let file = format!("rollouts/step-{:06}.parquet", step.step);
-                view.problems.push(FileProblem { file, line: None, message: error.message().to_owned() });
+                view.problems.push(FileProblem::of_file(step_file(step.step), &error));
                 continue;
             }
         };
         view.steps.push(step.step);
-        for verdict in rows.iter().filter_map(|row| row.verdicts()).flatten() {
+        for verdict in rows.iter().filter_map(ReplyRow::verdicts).flatten() {
             if tools.len() >= MAX_TOOLS && !tools.contains_key(&verdict.tool) {
                 continue;
             }
@@ -94,14 +93,13 @@ pub fn score_distributions(run: &Path, from: u64, to: u64) -> Result<ScoreDistri
         }
     }
     view.tools = tools.into_iter().map(|(tool, outcomes)| outcomes.distribution(tool)).collect();
-    Ok(view)
+    view
 }
 
 impl ToolOutcomes {
     fn distribution(self, tool: String) -> ToolDistribution {
         let Self { scores, abstained, failed } = self;
-        let mean = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-        ToolDistribution { tool, scored: scores.len(), abstained, failed, mean, bars: bars(scores) }
+        ToolDistribution { tool, scored: scores.len(), abstained, failed, mean: mean(&scores), bars: bars(scores) }
     }
 }
 
@@ -116,7 +114,8 @@ fn bars(mut scores: Vec<f64>) -> Vec<ScoreBar> {
     scores.sort_by(f64::total_cmp);
     let mut alike: Vec<ScoreBar> = Vec::new();
     for score in &scores {
-        match alike.last_mut().filter(|bar| bar.most == *score) {
+        // They rise, so one that is not above the last bar is equal to it.
+        match alike.last_mut().filter(|bar| *score <= bar.most) {
             Some(bar) => bar.count += 1,
             None => alike.push(ScoreBar { least: *score, most: *score, count: 1 }),
         }

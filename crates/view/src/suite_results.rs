@@ -10,6 +10,7 @@ use crate::answer::NoAnswer;
 use crate::bounded_file::read_json;
 use crate::evaluations::{MeasuredFigure, measured};
 use crate::json_lines::{LinePosition, read_json_lines};
+use crate::mean::mean;
 use crate::shown_text::ShownText;
 
 const RESULTS: &str = "results.json";
@@ -17,6 +18,8 @@ const VERDICTS: &str = "verdicts.jsonl";
 /// Number of characters of a text in a list, and alone.
 const LISTED: usize = 300;
 const ALONE: usize = 1 << 20;
+/// Mean scores that differ by no more are the same: the order in which scores are added changes their last digits.
+const ROUNDING: f64 = 1e-9;
 /// Largest number of prompts of a comparison.
 const MAX_PROMPTS: usize = 100_000;
 
@@ -196,14 +199,14 @@ pub fn paired_outcomes(first: &Path, second: &Path, limit: usize) -> Result<Pair
     let count = |is_counted: fn(&f64) -> bool| differences.iter().copied().filter(is_counted).count();
     let mut outcomes = PairedOutcomes {
         prompts: rows.len(),
-        wins: count(|difference| *difference > 0.0),
-        losses: count(|difference| *difference < 0.0),
-        ties: count(|difference| *difference == 0.0),
+        wins: count(|difference| *difference > ROUNDING),
+        losses: count(|difference| *difference < -ROUNDING),
+        ties: count(|difference| difference.abs() <= ROUNDING),
         difference: mean_with_interval(&differences),
         unpaired: first.len() - rows.len() + only_second,
         rows: Vec::new(),
     };
-    rows.retain(|row| row.first != row.second);
+    rows.retain(|row| (row.second - row.first).abs() > ROUNDING);
     rows.sort_by(|a, b| (b.second - b.first).abs().total_cmp(&(a.second - a.first).abs()));
     rows.truncate(limit);
     outcomes.rows = rows;
@@ -213,7 +216,7 @@ pub fn paired_outcomes(first: &Path, second: &Path, limit: usize) -> Result<Pair
 /// A mean with its 95 % interval, by the normal approximation; the interval is left out for fewer than ten values.
 fn mean_with_interval(values: &[f64]) -> Option<MeasuredFigure> {
     let n = values.len() as f64;
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n)?;
+    let mean = mean(values)?;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let half = (values.len() >= 10).then(|| 1.96 * (variance / n).sqrt());
     Some(MeasuredFigure { value: mean, low: half.map(|half| mean - half), high: half.map(|half| mean + half) })

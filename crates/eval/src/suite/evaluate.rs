@@ -190,7 +190,9 @@ impl SuiteEval {
         for (prompt, replies) in self.prompts.iter().zip(graded) {
             for (sample, r) in replies.iter().enumerate() {
                 let example = &prompt.example;
-                let mut line = json!({ "id": example.id, "sample": sample, "prompt": example.prompt(), "reply": r.text, "score": r.score });
+                let (id, prompt) = (&example.id, example.prompt());
+                let mut line =
+                    json!({ "id": id, "sample": sample, "prompt": prompt, "reply": r.text, "score": r.score });
                 if !self.suite.tools.is_empty() {
                     line["right"] = r.is_correct().into();
                 }

@@ -1,14 +1,18 @@
 //! Checks of a config that its JSON Schema cannot express: mostly values of several keys that are impossible together.
 //! Types and ranges of single keys are in the schema.
 
+use std::time::Duration;
+
 use rlar_data::{ColumnTemplates, KeyProblem};
 use rlar_eval::stop_conflict;
 use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig, PythonFunction};
+use rlar_vllm::check_address;
 
+use crate::config::vllm::{MAX_LORA_RANK, MIN_TEMPERATURE};
 use crate::config::{
     Agent, Algorithm, CheckpointMetric, Combine, Config, CorrectionMode, Domain, Estimator, Kl, KlEstimator, KlTarget,
-    Method, Scratch, Surrogate, VERSION, WeightSource,
+    Method, PublishBy, SamplingEngine, Scratch, Surrogate, VERSION, WeightSource,
 };
 
 /// The problems found so far, each with its config key.
@@ -39,6 +43,7 @@ impl Config {
         self.check_algorithm(&mut found);
         self.check_rewards(&mut found);
         self.check_weights(&mut found);
+        self.check_sampling_engine(&mut found);
         self.check_surroundings(&mut found);
         found.0
     }
@@ -294,6 +299,56 @@ impl Config {
             found.add_if(self.train.method != Method::Grpo, "rewards.weights", message);
             let message = "`learned` needs `algorithm.combine: normalise_then_sum`, which makes scores comparable";
             found.add_if(self.algorithm.combine != Combine::NormaliseThenSum, "rewards.weights", message);
+        }
+    }
+
+    /// Checks what vLLM servers cannot do. Without cuts of the distribution, their log-probs are both those of the policy
+    /// and those of the distribution that tokens were drawn from.
+    fn check_sampling_engine(&self, found: &mut Problems) {
+        let sampling = &self.sampling;
+        if sampling.engine == SamplingEngine::Local {
+            let message = "has no effect without `sampling.engine: vllm`";
+            found.add_if(sampling.vllm.is_some(), "sampling.vllm", message);
+            return;
+        }
+        let is_grpo = self.train.method == Method::Grpo;
+        found.add_if(!is_grpo, "sampling.engine", "`vllm` is for `grpo`: no other method samples");
+        let message = "`vllm` needs the model that its servers serve at `model.path`";
+        found.add_if(self.model.scratch.is_some(), "sampling.engine", message);
+        let cut = "vLLM gives no log-probs over the whole vocabulary with it";
+        for (key, is_cut) in [
+            ("top_p", sampling.top_p < 1.0),
+            ("top_k", sampling.top_k > 0),
+            ("min_p", sampling.min_p > 0.0),
+            ("repetition_penalty", (sampling.repetition_penalty - 1.0).abs() > f32::EPSILON),
+        ] {
+            found.add_if(
+                is_cut,
+                format!("sampling.{key}"),
+                format!("{cut}; leave it out with `sampling.engine: vllm`"),
+            );
+        }
+        let message = format!("vLLM samples at {MIN_TEMPERATURE} instead");
+        found.add_if(sampling.temperature < MIN_TEMPERATURE, "sampling.temperature", message);
+        let vllm = sampling.vllm.clone().unwrap_or_default();
+        found.add_if(vllm.servers.is_empty(), "sampling.vllm", "name the vLLM servers in `servers`");
+        for (i, server) in vllm.servers.iter().enumerate() {
+            let key = format!("sampling.vllm.servers[{i}]");
+            if let Err(why) = check_address(server) {
+                found.add(key, why);
+            } else if vllm.servers[..i].contains(server) {
+                found.add(key, "is named twice");
+            }
+        }
+        let by_lora = vllm.weights == PublishBy::Lora;
+        let message = "`lora` needs `model.lora`; `reload` publishes all weights";
+        found.add_if(by_lora && self.model.lora.is_none(), "sampling.vllm.weights", message);
+        let rank = self.model.lora.as_ref().map_or(0, |lora| lora.rank);
+        let message = format!("vLLM takes ranks up to {MAX_LORA_RANK}; `sampling.vllm.weights: reload` takes any");
+        found.add_if(by_lora && rank > MAX_LORA_RANK, "model.lora.rank", message);
+        for (key, seconds) in [("deadline", vllm.deadline), ("weights_deadline", vllm.weights_deadline)] {
+            let is_duration = Duration::try_from_secs_f64(seconds).is_ok();
+            found.add_if(!is_duration, format!("sampling.vllm.{key}"), format!("{seconds} is not a duration"));
         }
     }
 

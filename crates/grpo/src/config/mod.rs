@@ -17,6 +17,7 @@ mod rewards;
 mod rewards_only;
 mod run;
 mod training;
+mod vllm;
 
 use rlar_eval::Protocol;
 use rlar_policy::Precision;
@@ -34,7 +35,8 @@ pub use model::{LoraConfig, ModelChoice, Scratch};
 pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted, WeightSource};
 pub use rewards_only::RewardsOnly;
 pub use run::RunConfig;
-pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
+pub use training::{Method, OptimizerConfig, SamplingConfig, SamplingEngine, TrainConfig, WarmupConfig};
+pub use vllm::{PublishBy, VllmConfig};
 
 use crate::schedule::Stream;
 

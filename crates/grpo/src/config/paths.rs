@@ -25,6 +25,7 @@ impl Config {
         };
         all("run.folder", Some(&mut self.run.folder));
         all("model.path", self.model.path.as_mut());
+        all("sampling.vllm.path", self.sampling.vllm.as_mut().and_then(|vllm| vllm.path.as_mut()));
         let data = &mut self.data;
         let mut sets = vec![
             ("data.train".to_owned(), &mut data.train),

@@ -4,6 +4,7 @@ use rlar_policy::{AdamW, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::vllm::VllmConfig;
 use crate::schedule::Decay;
 
 /// The training method.
@@ -107,6 +108,25 @@ impl Default for WarmupConfig {
     }
 }
 
+/// What samples the replies that a policy is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingEngine {
+    /// This process, on the device that trains.
+    #[default]
+    Local,
+    /// The vLLM servers of `sampling.vllm`, which get the weights of every step.
+    Vllm,
+}
+
+impl SamplingEngine {
+    // `skip_serializing_if` calls this function with a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
+}
+
 /// How replies are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -141,6 +161,13 @@ pub struct SamplingConfig {
     /// Number of replies that are sampled at the same time.
     #[schemars(range(min = 1))]
     pub batch: usize,
+    /// `grpo` only: what samples the replies that are trained on: `local`, this process, also when absent; `vllm`, the
+    /// servers of `sampling.vllm`. Evaluations always sample in this process.
+    #[serde(skip_serializing_if = "SamplingEngine::is_local")]
+    pub engine: SamplingEngine,
+    /// The servers of `engine: vllm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vllm: Option<VllmConfig>,
 }
 
 impl Default for SamplingConfig {
@@ -155,6 +182,8 @@ impl Default for SamplingConfig {
             stop: Vec::new(),
             include_stop: false,
             batch: 256,
+            engine: SamplingEngine::Local,
+            vllm: None,
         }
     }
 }

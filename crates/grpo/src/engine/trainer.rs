@@ -157,10 +157,10 @@ pub struct Objective<'a> {
 }
 
 impl Objective<'_> {
-    /// The losses of some samples, and their gradients with respect to log-probs and entropies. `known` has the log-probs
-    /// and entropies of their completions under the weights that are trained.
-    pub fn losses(&self, samples: &[TrainSample], known: &CompletionLogProbs) -> Vec<LossTerms> {
-        let completions = known.by_completion(samples.iter().map(|sample| sample.sequence));
+    /// The losses of some samples, and their gradients with respect to log-probs and entropies. `log_probs` are those of
+    /// their completions under the weights that are trained.
+    pub fn losses(&self, samples: &[TrainSample], log_probs: &CompletionLogProbs) -> Vec<LossTerms> {
+        let completions = log_probs.by_completion(samples.iter().map(|sample| sample.sequence));
         let losses = samples.iter().zip(completions).map(|(sample, completion)| {
             let reply = ReplyInputs {
                 log_probs: completion.log_probs,
@@ -180,7 +180,7 @@ impl Objective<'_> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForwardBackward {
     /// Log-probs and entropies of the samples' completions, from which their losses were computed.
-    pub known: CompletionLogProbs,
+    pub log_probs: CompletionLogProbs,
     /// The loss of each sample. The gradients in it may have been taken out.
     pub losses: Vec<LossTerms>,
 }

@@ -15,9 +15,10 @@ use crate::run::job::Job;
 
 /// Config keys that may change when a run is resumed, because they do not change what the steps compute: where a run
 /// writes and its limits of time, tokens, failures and requests.
-const MAY_CHANGE: [&str; 13] = [
+const MAY_CHANGE: [&str; 14] = [
     "run",
     "model.save_dtype",
+    "sampling.vllm",
     "train.max_minutes",
     "train.max_tokens",
     "train.flat_steps",

@@ -11,9 +11,10 @@ use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder};
 use serde_json::json;
 
 use crate::TrainError;
-use crate::config::{Agent, Config, Method};
+use crate::config::{Agent, Config, Method, SamplingEngine};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::vllm::{VllmEngine, VllmSetup};
 use crate::report::assignment_log::AssignmentLog;
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
@@ -46,6 +47,8 @@ struct Prepared<'a> {
     demonstrations: Vec<Demonstration>,
     evolution: Option<Evolution<'a>>,
     assignments: Option<AssignmentLog>,
+    /// Length of the longest prompt with the longest possible reply, in tokens.
+    longest_sampled: usize,
 }
 
 /// Trains a policy to the end of the job, writes the final model, and returns the report. `assignments` is the file to
@@ -61,6 +64,11 @@ pub fn train(
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.trainer.model.tokenizer.pin_today(state.counters.began);
     let mut prepared = Prepared { assignments, ..prepare(job, run, resume, &mut state)? };
+    if config.sampling.engine == SamplingEngine::Vllm {
+        let longest = prepared.longest_sampled;
+        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), longest };
+        state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
+    }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
     let done = state.counters.step;
     if let (Some(evolution), 0) = (&mut prepared.evolution, done) {
@@ -134,6 +142,7 @@ fn prepare<'a>(
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     warn_of_long_replies(job, &state.trainer.model.tokenizer)?;
     let checkpoint = resume.checkpoint.clone();
+    let longest_sampled = Lengths::of(&prompts, &[], config).longest;
     let journal = resume.start(run, state, config, Lengths::of(&prompts, &demonstrations, config))?;
     let tool_health = tool_health(checkpoint.as_ref())?;
     tool_health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
@@ -142,7 +151,16 @@ fn prepare<'a>(
         Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
         None => None,
     };
-    Ok(Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments: None })
+    Ok(Prepared {
+        checkpoint,
+        tool_health,
+        journal,
+        mixture,
+        demonstrations,
+        evolution,
+        assignments: None,
+        longest_sampled,
+    })
 }
 
 /// Runs the train loop; returns why it ended, and the journal.

@@ -247,7 +247,7 @@ impl OptimizerStep<'_> {
         let norm = trainer.optimizer_step(&self.config.optimizer, self.lr)?;
         // The loss is summed within the step first, so that its rounding does not depend on the steps before it.
         let loss_before = std::mem::take(&mut stats.loss);
-        let completions = pass.known.by_completion(samples.iter().map(|sample| sample.sequence));
+        let completions = pass.log_probs.by_completion(samples.iter().map(|sample| sample.sequence));
         for ((reply, completion), terms) in with.iter().zip(completions).zip(&pass.losses) {
             if self.is_first && !uses_dropout {
                 stats.gap.add(completion.log_probs, &reply.rollout.log_probs);

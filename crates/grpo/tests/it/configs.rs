@@ -82,6 +82,45 @@ fn a_stop_text_that_cuts_off_what_is_scored_is_refused() {
 }
 
 #[test]
+fn what_vllm_servers_cannot_sample_is_refused_by_key() {
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut yaml = json!({
+            "version": 1, "model": { "path": "m", "lora": { "rank": 8 } }, "data": { "train": "a" },
+            "sampling": { "engine": "vllm", "vllm": { "servers": ["http://gpu-1:8000", "https://gpu-2/vllm"] } },
+        });
+        change(&mut yaml);
+        refused(yaml)
+    };
+    assert!(with(&|_| ()).is_empty());
+    for (key, value) in
+        [("top_p", json!(0.9)), ("top_k", json!(50)), ("min_p", json!(0.1)), ("repetition_penalty", json!(1.1))]
+    {
+        assert_eq!(with(&|yaml| yaml["sampling"][key] = value.clone()), [format!("sampling.{key}")]);
+    }
+    assert_eq!(with(&|yaml| yaml["sampling"]["temperature"] = json!(0.005)), ["sampling.temperature"]);
+    assert_eq!(with(&|yaml| yaml["sampling"]["vllm"] = json!({})), ["sampling.vllm"]);
+    assert_eq!(with(&|yaml| yaml["sampling"]["engine"] = json!("local")), ["sampling.vllm"]);
+    for server in ["gpu-1:8000", "http://user:word@gpu-1", "http://gpu-1:8000"] {
+        let key = ["sampling.vllm.servers[2]"];
+        let servers = json!(["http://gpu-1:8000", "http://gpu-2:8000", server]);
+        assert_eq!(with(&|yaml| yaml["sampling"]["vllm"]["servers"] = servers.clone()), key);
+    }
+    let no_lora = |yaml: &mut Value| drop(yaml["model"].as_object_mut().unwrap().remove("lora"));
+    assert_eq!(with(&no_lora), ["sampling.vllm.weights"]);
+    let reload = |yaml: &mut Value| {
+        no_lora(yaml);
+        yaml["sampling"]["vllm"]["weights"] = json!("reload");
+    };
+    assert!(with(&reload).is_empty());
+    assert_eq!(with(&|yaml| yaml["model"]["lora"]["rank"] = json!(1024)), ["model.lora.rank"]);
+    let sft = |yaml: &mut Value| {
+        yaml["train"] = json!({ "method": "sft" });
+        yaml["data"]["demonstrations"] = json!("b");
+    };
+    assert_eq!(with(&sft), ["sampling.engine"]);
+}
+
+#[test]
 fn keys_that_would_do_nothing_are_refused() {
     for (value, key) in [
         (json!({ "kl": { "weight": 0.5 } }), "algorithm.kl"),

@@ -17,3 +17,5 @@ mod references;
 mod schedules;
 mod scripted_engine;
 mod times;
+mod vllm;
+mod vllm_server;

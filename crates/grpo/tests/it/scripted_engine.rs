@@ -190,8 +190,8 @@ impl Trainer for ScriptedTrainer {
         };
         self.script.note(Call::ForwardBackward(samples.iter().map(reply).collect()));
         let sequences: Vec<Sequence> = samples.iter().map(|s| s.sequence).collect();
-        let known = self.log_probs(&sequences, options)?;
-        Ok(ForwardBackward { losses: objective.losses(samples, &known), known })
+        let log_probs = self.log_probs(&sequences, options)?;
+        Ok(ForwardBackward { losses: objective.losses(samples, &log_probs), log_probs })
     }
 
     fn optimizer_step(&mut self, _: &OptimizerConfig, lr: f32) -> Result<f64, TrainError> {

@@ -5,7 +5,7 @@ use rlar_view::evaluations::{CountedReplies, HeldOutRow, MeasuredFigure, SuiteRo
 use rlar_view::summary::RunState;
 
 use super::parts::{cell, command, for_each_run, numbers, table, words};
-use crate::commands::{paths, plot_command, run_command};
+use crate::commands::{paths, plot_command, run_command, suite_commands};
 use crate::comparison::{LAST_STEPS, last_means};
 use crate::figure::{MAX_MARKED_STEPS, marked_steps};
 use crate::interval::share_interval;
@@ -142,12 +142,9 @@ fn suites(run: &ReportedRun) -> Markup {
     };
     let headings = [words("Suite"), words("Figure"), numbers("Before"), numbers("After")];
     let rows: Vec<_> = run.evaluations.suites.iter().take(MAX_ROWS).map(row).collect();
-    let mut names: Vec<&str> = run.evaluations.suites.iter().take(MAX_ROWS).map(|row| row.suite.as_str()).collect();
-    names.dedup();
-    let names: Vec<String> = names.into_iter().map(crate::commands::quoted).collect();
     html! {
         (table("Suites", &headings, &rows))
-        (command(&run_command(&format!("rlar eval {} --model", names.join(" ")), &run.measured, "final", "")))
+        @for text in suite_commands(&run.config, &run.measured) { (command(&text)) }
     }
 }
 
@@ -216,7 +213,7 @@ pub fn last_steps(runs: &[ReportedRun]) -> Option<Markup> {
     let runs = measured(runs);
     let means = last_means(&runs);
     let mut headings = vec![words("Metric")];
-    headings.extend(runs.iter().map(|run| numbers(&run.label.chars().take(80).collect::<String>())));
+    headings.extend(runs.iter().map(|run| numbers(&shown_cut(&run.label, 80))));
     let rows: Vec<Vec<Markup>> = means
         .iter()
         .map(|row| {

@@ -70,7 +70,7 @@ pub fn for_each_run(runs: &[ReportedRun], mut part: impl FnMut(&ReportedRun) -> 
 }
 
 /// A heading below that of a section, or below that of a run where there are several.
-pub fn sub_heading(several: bool, content: Markup) -> Markup {
+pub fn sub_heading(several: bool, content: &Markup) -> Markup {
     if several {
         html! { h4 { (content) } }
     } else {

@@ -139,7 +139,7 @@ fn choices(run: &ReportedRun) -> Markup {
 fn replacements(pages: &[ReplacementPage], several: bool) -> Markup {
     html! {
         @if !pages.is_empty() {
-            (sub_heading(several, html! { "Drift alerts, and what was changed after them" }))
+            (sub_heading(several, &html! { "Drift alerts, and what was changed after them" }))
             @for page in pages.iter().take(MAX_REPLACEMENTS) {
                 details {
                     summary { @if let Some(step) = page.step { "Step " (step) ": " } (shown_cut(&page.file, 120)) }

@@ -32,7 +32,7 @@ fn group(run: &ReportedRun, sample: &SampleGroup, several: bool) -> Markup {
     let rows = sample.chosen.iter().map(|chosen| chosen.reply.row + 1).max().unwrap_or(1);
     let step = format!("--step {} --limit {rows}", sample.step);
     html! {
-        (sub_heading(several, html! { "Step " (sample.step) ", example " code { (shown_cut(&sample.example, 80)) } }))
+        (sub_heading(several, &html! { "Step " (sample.step) ", example " code { (shown_cut(&sample.example, 80)) } }))
         p class="muted" { (sample.replies) " replies to this prompt in the step" (unscored) ". The prompt:" }
         pre { (shown_beginning(&sample.prompt, MAX_PROMPT)) }
         @if !sample.reference.text.is_empty() {

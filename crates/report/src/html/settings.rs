@@ -22,7 +22,7 @@ pub fn differences(runs: &[ReportedRun]) -> Option<Markup> {
     let configs: Vec<_> = runs.iter().map(|run| run.config.as_slice()).collect();
     let differences = config_differences(&configs);
     let mut headings = vec![words("Key")];
-    headings.extend(runs.iter().map(|run| words(&run.measured.label.chars().take(80).collect::<String>())));
+    headings.extend(runs.iter().map(|run| words(&shown_cut(&run.measured.label, 80))));
     let rows: Vec<Vec<Markup>> = differences
         .iter()
         .take(MAX_KEYS)

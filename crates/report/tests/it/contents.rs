@@ -150,6 +150,39 @@ fn several_runs_are_overlaid_and_their_configs_compared() {
 }
 
 #[test]
+fn two_spellings_of_a_path_and_files_with_the_same_data_are_no_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = ["one", "other"].map(|name| folder.path().join(name));
+    let configs = [("a.jsonl", "h.jsonl", "./lib//x/../y"), ("copies/a.jsonl", "g.jsonl", "lib/y")];
+    for (run, (train, heldout, library)) in runs.iter().zip(configs) {
+        write_run(run);
+        let config = format!(
+            "version: 1\ndata:\n  train: {train}\n  heldout: {heldout}\nrewards:\n  library: {library}\n  url: http://a//b\n"
+        );
+        write(&run.join("config.yaml"), config);
+        write(&run.join("inputs.json"), json!({ "train": "same", "heldout": heldout }).to_string());
+    }
+    let text = text_of(&page(&[&runs[0], &runs[1]]));
+    for part in ["1 key with different values", "data.heldouth.jsonlg.jsonl"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_suite_is_evaluated_again_as_the_config_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let suites = "    - { suite: my/gsm8k.yaml, limit: 20 }\n    - { suite: ifeval, data: two words.jsonl }\n";
+    write(&run.join("config.yaml"), format!("version: 1\neval:\n  suites:\n{suites}"));
+    let text = text_of(&page(&[&run]));
+    for command in ["my/gsm8k.yaml --limit 20", "ifeval --data 'two words.jsonl'"] {
+        let command = format!("$ rlar eval {command} --model {}/final", run.display());
+        assert!(text.contains(&command), "{command}: {text}");
+    }
+}
+
+#[test]
 fn a_page_needs_nothing_but_itself_and_has_text_beside_every_plot() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("one");

@@ -1,8 +1,9 @@
 //! The agent role `classify`: gives every prompt a label of its task, such as `math`.
 //!
-//! Prompts that declare the same task, or whose features show the same one, form a group. The language model names the
-//! task of a few prompts of each group, one question at a time; the majority decides, and what the prompts declare and
-//! show counts as evidence that a single answer does not overrule.
+//! Prompts that declare the same task, or whose features show the same one, form a group. A known task that the prompts
+//! declare is their label. Of each other group, the language model names the task of a few prompts, one question at a
+//! time; the majority decides, and what the prompts declare and show counts as evidence that a single answer does not
+//! overrule.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::agents::parse::{object, text, texts};
 use crate::agents::plain_text::clip;
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
-use crate::agents::tasks::{TaskList, clean, declared_task, names_task};
+use crate::agents::tasks::{TaskList, clean, declared_task, known_task, names_task};
 use crate::library::folder::Library;
 
 const TEMPLATE: &str = "classify-2";
@@ -91,14 +92,16 @@ impl TaskLabels {
 }
 
 /// Gives examples the labels of their tasks. Examples that declare the same task (in `domain`, otherwise in the column
-/// `kind`) share one label; so do those that declare none and whose features show the same task. Without a language
-/// model, or when the model gives no usable reply, the builtin agent (fixed rules) labels.
+/// `kind`) share one label; so do those that declare none and whose features show the same task. Whoever declares a known
+/// task knows it, so the language model is not asked. Without a language model, or when the model gives no usable reply,
+/// the builtin agent (fixed rules) labels.
 pub fn classify(client: Option<&LlmClient>, examples: &[&Example], tasks: &mut TaskList) -> TaskLabels {
     let mut labels = TaskLabels::default();
     for group in groups(examples) {
-        let voted = match client {
-            Some(client) => vote(client, &group, tasks),
-            None => Voted { label: group.builtin_label(tasks), answers: BTreeMap::new(), one_by_one: BTreeMap::new() },
+        let voted = match (group.declared.and_then(known_task), client) {
+            (Some(known), _) => Voted::without_answers(known.to_owned()),
+            (None, Some(client)) => vote(client, &group, tasks),
+            (None, None) => Voted::without_answers(group.builtin_label(tasks)),
         };
         let steps = client.and_then(|client| ask_steps(client, &group, &voted.label));
         if let Some(steps) = steps.filter(|steps| !steps.is_empty()) {
@@ -205,6 +208,12 @@ struct Voted {
     answers: BTreeMap<String, usize>,
     /// Labels of single examples, by [`key`]. Empty unless the language model's answers about the group differed.
     one_by_one: BTreeMap<String, String>,
+}
+
+impl Voted {
+    fn without_answers(label: String) -> Self {
+        Self { label, answers: BTreeMap::new(), one_by_one: BTreeMap::new() }
+    }
 }
 
 /// Lets the model name the task of a few examples of a group, and adds the label with the most votes to `tasks`.

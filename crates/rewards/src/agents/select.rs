@@ -71,7 +71,8 @@ pub struct ToolSelection {
 /// The model is asked twice, the second time with the tools in the opposite order. If both answers choose the same
 /// tools, these are chosen, with the means of their weights. Otherwise the tools that the answers have in common are
 /// chosen if one of them can judge a reply and no other tool of the answers was measured to be better, and else those of
-/// the answer whose best tool has the higher AUCs on the task; the reason tells of the disagreement. A single tool is chosen without a request.
+/// the answer whose best tool has the higher AUCs on the task; the reason tells of the disagreement. A single tool is
+/// chosen without a request.
 ///
 /// # Errors
 ///

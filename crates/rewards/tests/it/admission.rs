@@ -392,7 +392,7 @@ fn tools_are_examined_on_the_worked_solutions_of_the_data() {
 fn half_right_replies_show_which_tools_pay_for_perfect_replies_only() {
     let examined = |tool: &str, rows: &[serde_json::Value]| {
         let tool = orchestrator(Library::curated().unwrap()).for_admission(tool).unwrap();
-        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let text = rows.iter().map(serde_json::Value::to_string).collect::<Vec<_>>().join("\n");
         examine(&tool, &read_examples("rows.jsonl".as_ref(), text.as_bytes(), Needs::Prompt).unwrap(), &[]).unwrap()
     };
     let texts =

@@ -86,6 +86,13 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
         assert!(routed.contains(part), "{part} is not in {routed}");
         assert!(written.contains(part), "{part} is not in {written}");
     }
+    // With --json, too.
+    let file = folder.path().join("results/routing.json");
+    std::fs::remove_file(&file).unwrap();
+    let events = with(&["--route", "static:concise", "--out", "results", "--json"]);
+    let written = std::fs::read_to_string(file).unwrap();
+    assert!(events.contains("\"event\":\"routing\"") && events.contains("route static:concise"), "{events}");
+    assert!(written.contains("route static:concise"), "{written}");
 }
 
 #[test]

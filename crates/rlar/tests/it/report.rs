@@ -62,6 +62,10 @@ fn markdown_and_plots_are_printed_or_written() {
     write_run(&f.join("one"));
     let printed = run(f, &["report", "one", "--markdown", "-"]);
     assert!(text(&printed.stdout).starts_with("## Training results\n"), "{}", text(&printed.stderr));
+    // Standard output is a README's text, whatever else is written.
+    let both = run(f, &["report", "one", "--html", "page.html", "--markdown", "-"]);
+    assert_eq!(text(&both.stdout), text(&printed.stdout));
+    fs::remove_file(f.join("page.html")).unwrap();
     let out = run(f, &["report", "one", "--markdown", "card.md", "--plots"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert_eq!(files(f), ["card-kl.svg", "card-reward.svg", "card.md", "one"]);
@@ -82,6 +86,7 @@ fn wrong_requests_name_what_is_wrong_and_what_to_do() {
     refused(&html(".", "x.html"), 2, &["is a folder of runs", "./one"]);
     refused(&run(f, &["report", "one"]), 2, &["--html", "--markdown"]);
     refused(&run(f, &["report", "one", "--markdown", "-", "--plots"]), 2, &["--markdown FILE"]);
+    refused(&run(f, &["report", "one", "--html", "x", "--markdown", "./x"]), 2, &["the same file"]);
     refused(&run(f, &["plot", "one", "rewards"]), 2, &["did you mean `reward`?", "kl/k3", "reward/mean"]);
     refused(&run(f, &["plot", "one", "reward", "--smooth", "1"]), 2, &["below 1"]);
     assert_eq!(files(f), ["one"]);

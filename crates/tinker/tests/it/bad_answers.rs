@@ -6,31 +6,41 @@ use std::time::Duration;
 
 use rlar_net::Secret;
 use rlar_tinker::{
-    CheckpointPath, Datum, LossFunction, NewModel, PassOutput, SampleRequest, SampledSequence, ServerQueue,
+    AdamParams, CheckpointPath, Datum, LossFunction, NewModel, PassOutput, SampleRequest, SampledSequence, ServerQueue,
     TinkerError, TinkerServer, TinkerSettings,
 };
 use serde_json::{Value, json};
 
 use crate::serve::{self, Received, Reply, Served, serve, settings};
 
+/// The answers of a server that creates models and samplers; `None` for other requests and their results.
+fn first_requests(received: &Received) -> Option<Reply> {
+    let value = match received.path.as_str() {
+        "get_server_capabilities" => json!({"supported_models": [{"model_name": "m"}]}),
+        "create_session" => json!({"session_id": "s"}),
+        "create_model" => json!({"model_id": "model_1", "request_id": "model"}),
+        // The probe's request; the server recognises its repetition.
+        "forward" => json!({"request_id": "probe"}),
+        "retrieve_future" => match received.json()["request_id"].as_str().unwrap_or_default() {
+            "model" => json!({"model_id": "model_1", "base_model": "m"}),
+            "probe" => pass(&[-1.0]),
+            "sampler" => json!({"path": null, "sampling_session_id": "sampling_1"}),
+            _ => return None,
+        },
+        "save_weights_for_sampler" => json!({"request_id": "sampler"}),
+        "session_heartbeat" => json!({}),
+        _ => return None,
+    };
+    Some(serve::json(200, &value))
+}
+
 /// A server that creates models, and gives `answer` to the question after the result of every other request.
 fn results(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Served {
     let asked = AtomicUsize::new(0);
-    serve(move |received: Received| match received.path.as_str() {
-        "get_server_capabilities" => serve::json(200, &json!({"supported_models": [{"model_name": "m"}]})),
-        "create_session" => serve::json(200, &json!({"session_id": "s"})),
-        "create_model" => serve::json(200, &json!({"model_id": "model_1", "request_id": "model"})),
-        // The probe's request; the server recognises its repetition.
-        "forward" => serve::json(200, &json!({"request_id": "probe"})),
-        "retrieve_future" => match received.json()["request_id"].as_str().unwrap_or_default() {
-            "model" => serve::json(200, &json!({"model_id": "model_1", "base_model": "m"})),
-            "probe" => serve::json(200, &pass(&[-1.0])),
-            "sampler" => serve::json(200, &json!({"path": null, "sampling_session_id": "sampling_1"})),
-            _ => answer(asked.fetch_add(1, Ordering::SeqCst)),
-        },
-        "save_weights_for_sampler" => serve::json(200, &json!({"request_id": "sampler"})),
-        "session_heartbeat" => serve::json(200, &json!({})),
-        _ => serve::json(200, &json!({"request_id": "other"})),
+    serve(move |received: Received| match (first_requests(&received), received.path.as_str()) {
+        (Some(reply), _) => reply,
+        (None, "retrieve_future") => answer(asked.fetch_add(1, Ordering::SeqCst)),
+        (None, _) => serve::json(200, &json!({"request_id": "other"})),
     })
 }
 
@@ -111,11 +121,16 @@ async fn wrong_numbers_of_logprobs_are_refused() {
 
 #[tokio::test]
 async fn values_that_are_not_finite_are_refused() {
-    for value in ["NaN", "-Infinity", "Infinity", "null", "1e39"] {
+    let error_of = async |value: &str| {
         let answer = format!("{{\"loss_fn_outputs\": [{{\"logprobs\": {{\"data\": [-1.0, {value}, -3.0]}}}}]}}");
-        let error = result_with(move |_| serve::text(200, "application/json", &answer)).await.unwrap_err();
+        result_with(move |_| serve::text(200, "application/json", &answer)).await.unwrap_err()
+    };
+    for value in ["NaN", "-Infinity", "Infinity", "null"] {
+        let error = error_of(value).await;
         assert!(matches!(error, TinkerError::NotFinite { call: "forward_backward", .. }), "{value}: {error}");
     }
+    let error = error_of("1e39").await;
+    assert!(error.to_string().contains("forward_backward: the answer cannot be read: number out of range"), "{error}");
 }
 
 #[tokio::test]
@@ -149,7 +164,10 @@ async fn completions(answer: Value) -> Result<Vec<SampledSequence>, TinkerError>
 
 #[tokio::test]
 async fn completions_need_a_logprob_for_every_token() {
-    let sequence = |tokens: Value, logprobs: Value, stop: &str| json!({"sequences": [{"tokens": tokens, "logprobs": logprobs, "stop_reason": stop}], "prompt_logprobs": null});
+    let sequence = |tokens: Value, logprobs: Value, stop: &str| {
+        let sequence = json!({"tokens": tokens, "logprobs": logprobs, "stop_reason": stop});
+        json!({"sequences": [sequence], "prompt_logprobs": null})
+    };
     let good = completions(sequence(json!([5, 6]), json!([-1.0, -2.0]), "length")).await.unwrap();
     assert_eq!(good[0].tokens, [5, 6]);
     for logprobs in [json!([-1.0]), Value::Null, json!([-1.0, -2.0, -3.0])] {
@@ -167,12 +185,27 @@ async fn completions_need_a_logprob_for_every_token() {
 }
 
 #[tokio::test]
+async fn a_step_that_something_else_answered_leaves_the_model_in_doubt() {
+    let served = serve(move |received| match received.path.as_str() {
+        "optim_step" => serve::text(200, "text/html", "<p>Please log in</p>"),
+        _ => first_requests(&received).unwrap_or_else(|| serve::json(200, &json!({"request_id": "other"}))),
+    });
+    let session = TinkerServer::new(settings(&served.url())).unwrap().start_session(&[]).await.unwrap();
+    let new = NewModel { base_model: "m".into(), rank: 1, seed: None };
+    let mut model = session.create_model(&new).await.unwrap();
+    let error = model.optim_step(AdamParams::default()).await.unwrap_err();
+    assert!(matches!(error, TinkerError::WrongVersion { .. }), "{error}");
+    let error = model.optim_step(AdamParams::default()).await.unwrap_err();
+    assert!(matches!(error, TinkerError::Uncertain { since: "optim_step", .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_sampler_is_stale_after_a_step() {
     let served = results(|_| serve::json(200, &json!({"metrics": {}})));
     let session = TinkerServer::new(settings(&served.url())).unwrap().start_session(&[]).await.unwrap();
     let mut model = session.create_model(&NewModel { base_model: "m".into(), rank: 1, seed: None }).await.unwrap();
     let sampler = model.sampler().await.unwrap();
-    model.optim_step(rlar_tinker::AdamParams::default()).await.unwrap().result().await.unwrap();
+    model.optim_step(AdamParams::default()).await.unwrap().result().await.unwrap();
     let (prompt, stop) = (vec![1], Vec::new());
     let request = SampleRequest { prompt, count: 1, max_tokens: 1, temperature: 1.0, seed: 0, stop };
     let error = sampler.sample(&request).await.unwrap_err();

@@ -89,10 +89,10 @@ async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        if let Some(head) = head_length(&bytes) {
-            if bytes.len() >= head + content_length(&bytes[..head]) {
-                return Ok(Some(bytes));
-            }
+        if let Some(head) = head_length(&bytes)
+            && bytes.len() >= head + content_length(&bytes[..head])
+        {
+            return Ok(Some(bytes));
         }
         match stream.read(&mut chunk).await? {
             0 => return Ok(None),

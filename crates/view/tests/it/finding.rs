@@ -9,7 +9,7 @@ use crate::client::{Asked, ask, asked, found};
 use crate::fixture::{FixtureReply, write, write_rollouts, write_run};
 use crate::serve;
 
-fn reply<'a>(group: i64, completion: &'a str, reward: f64) -> FixtureReply<'a> {
+fn reply(group: i64, completion: &str, reward: f64) -> FixtureReply<'_> {
     let verdicts = json!([["strict", 1.0, { "scored": reward }, null]]);
     FixtureReply {
         group,
@@ -123,6 +123,11 @@ fn a_prompt_is_followed_over_the_steps() {
     let steps = |page: &Value| page["steps"].as_array().unwrap().iter().map(|s| s["step"].clone()).collect::<Vec<_>>();
     assert_eq!(steps(&history("example-0", "50").json()), [json!(9), json!(1)]);
     history("example-7", "50").is_refused(404, "no_example", &["example-7"]);
+    // A file that cannot be read is named, and is none of those that the index has no room for.
+    fs::write(run.join("rollouts/step-000006.parquet"), "damaged").unwrap();
+    let damaged = history("example-0", "50").json();
+    assert_eq!(damaged["problems"][0]["file"], "rollouts/step-000006.parquet");
+    assert_eq!((steps(&damaged), &damaged["left_out"]), (vec![json!(9), json!(1)], &json!(0)));
 }
 
 #[test]

@@ -75,6 +75,47 @@ fn results_of_suites_lead_to_their_replies() {
 }
 
 #[test]
+fn results_are_found_in_folders_of_any_name_but_not_among_the_models_of_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(&folder.path().join("one"));
+    for name in ["evals/final", "evals/library", "one/library", "one/eval"] {
+        write_suite(&folder.path().join(name), "", &[Some(1.0)]);
+    }
+    let results = found(&serve(folder.path()), "results", &[]);
+    let names: Vec<&Value> = results["suites"].as_array().unwrap().iter().map(|suite| &suite["name"]).collect();
+    assert_eq!(names, ["evals/final", "evals/library", "one/eval"]);
+}
+
+#[test]
+fn results_of_a_model_that_several_runs_could_have_made_belong_to_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for run in ["a/one", "b/one", "b/two"] {
+        write_run(&folder.path().join(run));
+    }
+    for (name, engine) in [("1", "one/final"), ("2", "b/one/final"), ("3", "./two/final"), ("4", "")] {
+        write_suite(&folder.path().join("evals").join(name), engine, &[Some(1.0)]);
+    }
+    let results = found(&serve(folder.path()), "results", &[]);
+    let runs: Vec<&Value> = results["suites"].as_array().unwrap().iter().map(|suite| &suite["run"]).collect();
+    assert_eq!(runs, [&Value::Null, &json!("b/one"), &json!("b/two"), &Value::Null]);
+}
+
+#[test]
+fn the_order_of_the_replies_to_a_prompt_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(&folder.path().join("one"));
+    // The sums of these numbers differ in their last digit.
+    for (name, scores) in [("a", [0.1, 0.2, 0.3]), ("b", [0.3, 0.2, 0.1])] {
+        write(&folder.path().join(name).join("results.json"), "{\"suite\": \"sums\"}");
+        let line = |score: f64| format!("{}\n", json!({ "id": "0", "score": score }));
+        write(&folder.path().join(name).join("verdicts.jsonl"), scores.map(line).concat());
+    }
+    let paired = found(&serve(folder.path()), "paired", &[asked("result", "a"), asked("other", "b")]);
+    assert_eq!(["wins", "losses", "ties"].map(|name| paired[name].as_u64().unwrap()), [0, 0, 1]);
+    assert_eq!(paired["rows"], json!([]));
+}
+
+#[test]
 fn two_results_are_compared_prompt_by_prompt() {
     let folder = tempfile::tempdir().unwrap();
     write_run(&folder.path().join("one"));

@@ -15,6 +15,7 @@ use crate::engine::sampler::Sampler;
 use crate::engine::trainer::{
     CheckpointPart, Checkpointed, CompletionLogProbs, ForwardBackward, Objective, PassOptions, TrainSample, Trainer,
 };
+use crate::engine::vllm::VllmEngine;
 
 /// A model that is trained in this process, with the state of its optimizer.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct LocalTrainer<M = Policy> {
     pub moments: Moments,
     /// The reference model of the KL penalty; there is none before reinforcement learning starts.
     pub reference: Reference,
+    /// The servers that sample; `None`: this process samples.
+    pub servers: Option<VllmEngine>,
     /// The gradient since the last optimizer step.
     gradients: Gradients,
 }
@@ -33,7 +36,7 @@ impl<M: Trainable> LocalTrainer<M> {
     /// The trainer of a model before its first step, with zero moments.
     pub fn new(model: M) -> Result<Self, PolicyError> {
         let moments = Moments::zeros(model.decoder()?);
-        Ok(Self { model, moments, reference: Reference::None, gradients: Gradients::default() })
+        Ok(Self { model, moments, reference: Reference::None, servers: None, gradients: Gradients::default() })
     }
 }
 
@@ -56,7 +59,7 @@ impl<M: Trainable> Checkpointed for LocalTrainer<M> {
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         let model = M::load(&checkpoint.path, &device, &config.model)?;
         let moments = Moments::load(model.decoder()?, &checkpoint.path, optimizer_steps)?;
-        Ok(Self { model, moments, reference: Reference::None, gradients: Gradients::default() })
+        Ok(Self { model, moments, reference: Reference::None, servers: None, gradients: Gradients::default() })
     }
 
     fn optimizer_steps(&self) -> u64 {
@@ -104,7 +107,7 @@ impl Trainer for LocalTrainer {
                 gradients.log_probs.append(&mut loss.grad_log_probs);
                 gradients.entropies.append(&mut loss.grad_entropies);
             }
-            pass.known.extend(known);
+            pass.log_probs.extend(known);
             pass.losses.append(&mut losses);
             gradients
         });
@@ -116,8 +119,11 @@ impl Trainer for LocalTrainer {
         Ok(optimizer.adamw().step(&mut self.model.decoder, &mut self.moments, gradients, lr))
     }
 
-    /// The sampler shares the weights. An optimizer step while it is alive copies them.
+    /// A sampler in this process shares the weights; an optimizer step while it is alive copies them. Servers get a copy.
     fn publish(&self, weight_version: u64) -> Result<Box<dyn Sampler>, TrainError> {
+        if let Some(servers) = &self.servers {
+            return Ok(Box::new(servers.publish(&self.model, weight_version)?));
+        }
         Ok(Box::new(LocalSampler { policy: self.model.clone(), weight_version }))
     }
 

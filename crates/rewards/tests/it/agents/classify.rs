@@ -17,7 +17,6 @@ fn a_reply_is_used_or_repaired_or_the_builtin_agent_labels() {
         ("chatty", "summarisation", 3, 0, false),
         ("sums", "math", 3, 0, false),
         ("torn", "riddle", 3, 0, false),
-        ("code", "code", 3, 0, false),
         ("dialogue summary", "summarisation", 3, 0, false),
         ("wordy", "letter counting", 4, 1, false),
         ("refusing", "refusing", 6, 4, true),
@@ -39,6 +38,16 @@ fn a_reply_is_used_or_repaired_or_the_builtin_agent_labels() {
         assert_eq!((counts.requests, counts.repairs), (requests, repairs), "{domain}");
         assert_eq!(counts.fallbacks, u64::from(fell_back), "{domain}");
     }
+}
+
+#[test]
+fn a_known_task_that_prompts_declare_is_their_label_and_nothing_is_asked() {
+    let agents = agents(exchanges("classify"));
+    let examples = [prompts_of("code"), prompts_of("dialogue"), prompts_of("Math problems")].concat();
+    let labels = agents.classify(&examples.iter().collect::<Vec<_>>());
+    let found: Vec<String> = examples.iter().step_by(3).map(|e| labels.label_of(e)).collect();
+    assert_eq!(found, ["code", "dialogue", "math"]);
+    assert!(agents.usage().is_empty(), "{:?}", agents.usage());
 }
 
 #[test]
