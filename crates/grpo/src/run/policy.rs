@@ -171,7 +171,7 @@ fn run_loop(
     prepared: Prepared,
     state: &mut TrainState,
 ) -> Result<(String, Journal), TrainError> {
-    let Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments } = prepared;
+    let Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments, .. } = prepared;
     let checkpoint = checkpoint.as_ref();
     let done = state.counters.step;
     let progress = progress(job, "train", config.train.steps, done);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use rlar_data::{Needs, read_examples};
+use rlar_data::{ExampleList, Needs, read_examples};
 use rlar_grpo::algorithm::loss::Minibatch;
 use rlar_grpo::config::{PublishBy, SamplingConfig, VllmConfig};
 use rlar_grpo::engine::local::trainer::LocalTrainer;
@@ -415,7 +415,11 @@ fn job<'i>(place: &Place, server: &StandIn, interrupted: &'i AtomicBool) -> Job<
         model: Some(place.model().into()),
         hub_commits: BTreeMap::new(),
         sizes: vec![examples.len()],
-        train: examples,
+        train: {
+            let mut list = ExampleList::default();
+            list.push_all(examples).unwrap();
+            list
+        },
         heldout: Vec::new(),
         demonstrations: Vec::new(),
         preferences: Vec::new(),
