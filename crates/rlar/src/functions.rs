@@ -152,9 +152,9 @@ fn examples(loaded: &LoadedConfig, tool: &str) -> Vec<Example> {
     all.into_iter().step_by(stride).cloned().collect()
 }
 
-/// Whether a function is to score an example: `rewards.assign` gives the example's domain no tools, or names this
-/// function among them.
+/// Whether a function is to score an example: `rewards.always` names it, or `rewards.assign` gives the example's domain no
+/// tools, or names this function among them.
 fn is_scored_by(config: &Config, example: &Example, tool: &str) -> bool {
     let assigned = config.rewards.assign.get(rlar_rewards::domain(example));
-    assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))
+    config.rewards.is_always(tool) || assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))
 }
