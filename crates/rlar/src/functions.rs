@@ -164,9 +164,9 @@ fn examples(loaded: &LoadedConfig, tool: &str) -> Result<Vec<Example>> {
     Ok(scored.into_iter().step_by(stride).map(|index| loaded.train.get(index)).collect::<Result<_, _>>()?)
 }
 
-/// Whether a function is to score an example: `rewards.assign` gives the example's domain no tools, or names this
-/// function among them.
+/// Whether a function is to score an example: `rewards.always` names it, or `rewards.assign` gives the example's domain no
+/// tools, or names this function among them.
 fn is_scored_by(config: &Config, example: &Example, tool: &str) -> bool {
     let assigned = config.rewards.assign.get(rlar_rewards::domain(example));
-    assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))
+    config.rewards.is_always(tool) || assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))
 }

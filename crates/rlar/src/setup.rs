@@ -331,7 +331,12 @@ pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Or
         allow_unadmitted: rewards.unadmitted == Unadmitted::Allow,
         // The agents may find a tool during training for a prompt that no tool fits now.
         allow_uncovered: rewards.evolve.is_some(),
-        defaults: rewards.python.iter().map(PythonFunction::weighted).collect(),
+        defaults: rewards
+            .python
+            .iter()
+            .filter(|f| !rewards.is_always(f.tool_name()))
+            .map(PythonFunction::weighted)
+            .collect(),
         always: rewards.always.clone(),
         audit: rewards.audit.tools.clone(),
     };

@@ -117,6 +117,25 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Score(score) => write!(f, "{score}"),
+            Self::NotFinite(value) => write!(f, "{value}"),
+            Self::NotANumber(kind) => write!(f, "a value of type {kind}"),
+            Self::Raised(error) => write!(f, "the exception {error}"),
+            Self::Skipped => write!(f, "no call"),
+            Self::TimeLimit(limit) => write!(f, "no answer within {limit:?}"),
+            Self::MemoryLimit => write!(f, "no answer for want of memory"),
+            Self::OutputLimit => write!(f, "an answer that was too long"),
+            Self::Crashed(how) => write!(f, "a crash: {how}"),
+            Self::Unrepeatable { first, again } => {
+                write!(f, "{first} at first and {again} for the same call in a fresh process")
+            }
+        }
+    }
+}
+
 /// The result of one test of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestVerdict {

@@ -67,9 +67,11 @@ pub struct SuspendedTool {
 }
 
 impl ServedLibrary {
-    /// Puts a library into service. Fails when the thread of its agents cannot be started.
+    /// Puts a library into service. Fails when the config names a tool that the library lacks or that may not score, and
+    /// when the thread of its agents cannot be started.
     pub fn new(loaded: LoadedRewards) -> Result<Self, String> {
         let LoadedRewards { rewards, agents, settings } = loaded;
+        rewards.check_named_tools().map_err(|error| error.to_string())?;
         let hash = library_hash(rewards.library(), &settings);
         let agents = agents.filter(|agents| agents.llm.is_some());
         let choices = agents.map(|agents| LlmChoices::start(agents, rewards.library().clone())).transpose()?;
@@ -176,6 +178,10 @@ impl ServedState {
 
     fn plan_chosen(&mut self, prompt: &PromptRow) -> ItemPlan {
         let example = &prompt.example;
+        if let Some(tool) = self.rewards.suspended_always(example) {
+            let why = format!("`{tool}`, which `rewards.always` names, is out of use, because it failed too often");
+            return ItemPlan::Nothing { status: ItemStatus::Suspended, why };
+        }
         let plan = match self.rewards.plan(example) {
             Ok(plan) if !plan.assignment.tools.is_empty() => plan,
             Ok(plan) => return self.nothing_fits(prompt, plan.assignment.why),

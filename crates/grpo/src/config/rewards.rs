@@ -21,7 +21,8 @@ pub struct RewardsConfig {
     /// it has answered, and where it gives no usable answer, the rules choose.
     pub agent: Agent,
     /// Python functions that score the replies to every prompt whose domain has no tools in `assign`: the text
-    /// `reward.py:accuracy`, a mapping, or a list of both. Their weighted scores are summed. No other tools are chosen.
+    /// `reward.py:accuracy`, a mapping, or a list of both. Their weighted scores are summed, and no other tools are chosen.
+    /// A function that `always` names is added to the chosen tools instead.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "read_entries")]
     #[schemars(schema_with = "entries_schema")]
     pub python: Vec<PythonFunction>,
@@ -128,6 +129,13 @@ pub enum Agent {
     Builtin,
     /// A language model, by function calling. Its answers are cached in the run's folder.
     Llm,
+}
+
+impl RewardsConfig {
+    /// Whether a tool scores every prompt in addition to the chosen ones.
+    pub fn is_always(&self, tool: &str) -> bool {
+        self.always.iter().any(|member| member.tool == tool)
+    }
 }
 
 impl Default for RewardsConfig {

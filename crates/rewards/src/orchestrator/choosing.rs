@@ -11,6 +11,7 @@ use crate::admission::report::Status;
 use crate::agents::builtin::{Assignment, Features};
 use crate::agents::classify::known_task_label;
 use crate::agents::tasks::{declared_task, domain};
+use crate::tool::card::ToolCard;
 use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
 
@@ -78,21 +79,31 @@ impl Orchestrator {
         }
     }
 
+    /// Checks that the tools that the config names, for every prompt or for a domain, are in the library and may score.
+    pub fn check_named_tools(&self) -> Result<(), RewardError> {
+        self.config.always.iter().try_for_each(|member| self.check_always(member).map(drop))?;
+        for (domain, assignment) in &self.by_domain {
+            assignment.tools.iter().try_for_each(|member| self.check_assigned(domain, member).map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// The card of a tool that `rewards.assign` names for a domain; an error if the library lacks it or it may not score.
+    fn check_assigned(&self, domain: &str, member: &WeightedTool) -> Result<&ToolCard, RewardError> {
+        let card = self.library.card(&member.tool).ok_or_else(|| {
+            let message =
+                format!("`rewards.assign` names it for the domain `{domain}`, and the library does not hold it");
+            RewardError::tool(&member.tool, message)
+        })?;
+        if self.may_score(&member.tool) { Ok(card) } else { Err(self.not_admitted(&member.tool)) }
+    }
+
     /// The assignment (the tools with their weights) that was set for the domain of an example. `None` when there is
     /// none, or when one of its tools is suspended or needs a reference that this example lacks.
     fn assigned_by_domain(&self, example: &Example) -> Result<Option<Assignment>, RewardError> {
         let Some(assignment) = self.by_domain.get(domain(example)) else { return Ok(None) };
         for member in &assignment.tools {
-            let Some(card) = self.library.card(&member.tool) else {
-                let message = format!(
-                    "`rewards.assign` names it for the domain `{}`, and the library does not hold it",
-                    domain(example)
-                );
-                return Err(RewardError::tool(&member.tool, message));
-            };
-            if !self.may_score(&member.tool) {
-                return Err(self.not_admitted(&member.tool));
-            }
+            let card = self.check_assigned(domain(example), member)?;
             if self.suspended.contains(&member.tool) || (card.needs_reference && example.reference.is_none()) {
                 return Ok(None);
             }

@@ -119,6 +119,14 @@ impl Orchestrator {
         fits.tools.into_iter().map(|member| member.tool).find(|tool| self.is_suspended(tool))
     }
 
+    /// The suspended tool that the config wants to score every prompt, this example among them; `None` if all of them are
+    /// in use. Without it, the reward would be another one than the config asks for.
+    pub fn suspended_always(&self, example: &Example) -> Option<&str> {
+        let needs_reference = |tool: &str| self.library.card(tool).is_some_and(|card| card.needs_reference);
+        let always = self.config.always.iter().map(|member| member.tool.as_str());
+        always.filter(|tool| self.is_suspended(tool)).find(|tool| example.reference.is_some() || !needs_reference(tool))
+    }
+
     /// Whether [`Self::suspend`] took a tool out of use.
     pub fn is_suspended(&self, tool: &str) -> bool {
         self.suspended.contains(tool)

@@ -388,9 +388,7 @@ impl Tool {
             Verdict::MemoryLimit => Failure::Limit("memory".into()),
             Verdict::OutputLimit => Failure::Limit("output".into()),
             Verdict::Crashed(how) => Failure::Crash(how),
-            Verdict::Unrepeatable { first, again } => {
-                Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process"))
-            }
+            verdict @ Verdict::Unrepeatable { .. } => Failure::Reply(verdict.to_string()),
         };
         Outcome::Failed(failure)
     }

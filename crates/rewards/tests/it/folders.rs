@@ -199,6 +199,23 @@ fn gates_and_vetoes_overrule_the_chosen_tools() {
     let unknown = with_always(vec![always("nothing", CombineAs::Gate, None)]);
     let missing = with_config(Library::curated().unwrap(), context(), unknown);
     assert!(missing.choose(&asked).unwrap_err().to_string().contains("rewards.always"));
+    assert!(missing.check_named_tools().unwrap_err().to_string().contains("rewards.always"));
+}
+
+/// Without it, the reward would be another one than the config asks for.
+#[test]
+fn a_suspended_tool_of_every_prompt_is_named_where_it_would_score() {
+    let members = vec![always("token_f1", CombineAs::Term, None), always("concise", CombineAs::Gate, Some(1.0))];
+    let mut rewards = with_config(Library::curated().unwrap(), context(), with_always(members));
+    rewards.check_named_tools().unwrap();
+    let (asked, open) = (example("Capital of France?", Some("Paris")), example("Tell me of Paris.", None));
+    assert_eq!((rewards.suspended_always(&asked), rewards.suspended_always(&open)), (None, None));
+    rewards.suspend("exact_match");
+    assert_eq!(rewards.suspended_always(&asked), None, "another tool may take its place");
+    rewards.suspend("token_f1");
+    assert_eq!((rewards.suspended_always(&asked), rewards.suspended_always(&open)), (Some("token_f1"), None));
+    rewards.suspend("concise");
+    assert_eq!(rewards.suspended_always(&open), Some("concise"));
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub struct RewardBenchmarkArguments {
     #[arg(long)]
     pub markdown: bool,
     /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
-    #[arg(long, conflicts_with_all = ["markdown", "route", "cross_fit"])]
+    #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
     /// The device of reward models: `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]

@@ -279,3 +279,44 @@ fn the_end_of_standard_input_ends_it_when_wanted() {
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
 }
+
+/// The answer to one item.
+fn answer(server: &Served, item: &Value) -> Value {
+    let body = json!({ "items": [item] }).to_string();
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "POST /v1/rewards HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        server.address,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    serde_json::from_str::<Value>(body).unwrap()["results"][0].clone()
+}
+
+#[test]
+fn a_function_that_always_names_is_added_to_the_chosen_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = "def polite(prompt, reply, reference):\n    return 1.0 if 'please' in reply else 0.0\n";
+    std::fs::write(folder.path().join("reward.py"), code).unwrap();
+    let write = |always: &str| {
+        let text = format!("version: 1\nrewards:\n  python: reward.py:polite\n  unadmitted: allow\n{always}");
+        std::fs::write(folder.path().join("rewards.yaml"), text).unwrap();
+    };
+    let item = json!({ "prompt": "2 + 2 =", "reference": "4", "response": "4, please" });
+    let tools = || {
+        let server = serve(folder.path(), &["--config", "rewards.yaml"], "");
+        let parts = answer(&server, &item)["parts"].as_array().unwrap().clone();
+        parts.iter().map(|part| part["tool"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    write("");
+    assert_eq!(tools(), ["polite"], "alone, it takes the place of the chosen tools");
+    write("  always: [{ tool: polite, weight: 0.5 }]\n");
+    assert_eq!(tools(), ["numeric_match", "polite"]);
+    write("  always: [{ tool: polit }]\n");
+    let out = run(folder.path(), &["serve", "--port", "0", "--config", "rewards.yaml"]);
+    refused(&out, 2, &["`polit`", "`rewards.always` names it"]);
+}
