@@ -174,7 +174,7 @@ impl TrainingModel {
         let Saving::Taken(ticket) = self.save(call, Some(name), None, seq_id).await? else {
             let checkpoint = CheckpointPath::parse(&expected)?;
             let path = archive_path(&checkpoint);
-            let archive = ApiCall { name: call, ..self.server().get(call, &path) };
+            let archive = ApiCall { name: call, ..TinkerServer::get(call, &path) };
             self.server().wait_for_checkpoint(&archive, |answer| answer.location.is_some()).await?;
             return Ok(checkpoint);
         };

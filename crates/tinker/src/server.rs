@@ -74,7 +74,7 @@ impl TinkerServer {
 
     /// Whether the server is there and answers.
     pub async fn check_health(&self) -> Result<(), TinkerError> {
-        let call = self.get("healthz", "healthz");
+        let call = Self::get("healthz", "healthz");
         let connection = &self.connection;
         let health: Health = connection.send(&call, |answer| connection.json(call.name, answer)).await?;
         if health.status == "ok" {
@@ -86,7 +86,7 @@ impl TinkerServer {
 
     /// The names of the models that the server offers.
     pub async fn supported_models(&self) -> Result<Vec<String>, TinkerError> {
-        let call = self.get("get_server_capabilities", "get_server_capabilities");
+        let call = Self::get("get_server_capabilities", "get_server_capabilities");
         let connection = &self.connection;
         let found: Capabilities = connection.send(&call, |answer| connection.json(call.name, answer)).await?;
         Ok(found.supported_models.into_iter().filter_map(|model| model.model_name).collect())
@@ -131,7 +131,7 @@ impl TinkerServer {
     pub async fn download_adapter(&self, checkpoint: &CheckpointPath) -> Result<AdapterFiles, TinkerError> {
         let name = "checkpoint_archive";
         let path = archive_path(checkpoint);
-        let call = self.get(name, &path);
+        let call = Self::get(name, &path);
         let connection = &self.connection;
         let location = connection.send(&call, |answer| match (answer.status, &answer.location) {
             (302 | 307, Some(location)) => Ok(location.clone()),
@@ -190,7 +190,7 @@ impl TinkerServer {
     }
 
     /// A GET request, which is always safe to repeat.
-    pub(crate) fn get<'a>(&self, name: &'static str, path: &'a str) -> ApiCall<'a> {
+    pub(crate) fn get<'a>(name: &'static str, path: &'a str) -> ApiCall<'a> {
         ApiCall { name, path, body: None, accept: JSON, repeat: Repeat::Safe }
     }
 }

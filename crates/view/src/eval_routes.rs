@@ -112,8 +112,10 @@ async fn paired(State(state): Shared, question: Asked<EvalQuestion>) -> Response
 }
 
 async fn one_benchmark(State(state): Shared, question: Asked<EvalQuestion>) -> Response {
-    about(state, question, |state, asked| benchmark(&benchmark_folder(&state.catalogue, &asked.result)?, &state.items))
-        .await
+    about(state, question, |state, asked| {
+        Ok(benchmark(&benchmark_folder(&state.catalogue, &asked.result)?, &state.items))
+    })
+    .await
 }
 
 async fn items_of_tool(State(state): Shared, question: Asked<EvalQuestion>) -> Response {

@@ -150,12 +150,10 @@ impl GenerateAnswer {
             return malformed("the log-probs are those of other tokens".into());
         }
         let finite = |entry: &TokenAnswer| entry.logprob.filter(|x| x.is_finite() && *x > CLAMPED);
-        match content.iter().position(|entry| finite(entry).is_none()) {
-            Some(position) => Err(CompletionFault::NotFinite(position)),
-            None => {
-                let log_probs = content.iter().filter_map(finite).map(|x| x as f32).collect();
-                Ok(GeneratedTokens { tokens, log_probs, end, weight_versions })
-            }
+        if let Some(position) = content.iter().position(|entry| finite(entry).is_none()) {
+            return Err(CompletionFault::NotFinite(position));
         }
+        let log_probs = content.iter().filter_map(finite).map(|x| x as f32).collect();
+        Ok(GeneratedTokens { tokens, log_probs, end, weight_versions })
     }
 }

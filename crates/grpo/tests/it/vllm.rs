@@ -167,7 +167,9 @@ fn replies_are_sampled_by_the_published_weights_of_every_step() {
         assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), first, "the seeds decide");
         for version in 1..=2 {
             step(&mut trainer);
-            servers.iter().for_each(|server| drop(server.take_calls()));
+            for server in &servers {
+                drop(server.take_calls());
+            }
             let replies = sampled(&trainer, &sampling, version).unwrap();
             assert_ne!(replies[0][0].log_probs, first[0][0].log_probs);
             for server in &servers {
@@ -238,7 +240,7 @@ fn servers_that_cannot_be_used_are_named_before_the_first_step() {
                 drop(
                     f.answers
                         .insert("/v1/load_lora_adapter", (404, r#"{"error": {"message": "No adapter found"}}"#.into())),
-                )
+                );
             },
             "see `sampling.vllm.path`",
         ),
@@ -330,7 +332,9 @@ fn replies_that_a_server_fails_on_are_sampled_by_another() {
     servers[0].state().faults = Faults::default();
     assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
     servers[0].restart();
-    servers.iter().for_each(|server| drop(server.take_calls()));
+    for server in &servers {
+        drop(server.take_calls());
+    }
     assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
     assert!(completions(&servers[0]) > 0, "the restarted server was asked");
     // It is given the weights again, and samples again.

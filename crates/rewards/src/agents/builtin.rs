@@ -253,12 +253,11 @@ impl BuiltinAgent {
         cards: impl Iterator<Item = &'c ToolCard>,
         is_flat: &dyn Fn(&str) -> bool,
     ) -> Result<Assignment, RewardError> {
-        self.assign_to(&example.id, &Features::of(example), cards, is_flat)
+        Self::assign_to(&example.id, &Features::of(example), cards, is_flat)
     }
 
     /// Assigns a tool as [`Self::assign`] does, to an example of which only the id and the features are known.
     pub(crate) fn assign_to<'c>(
-        self,
         id: &str,
         features: &Features,
         cards: impl Iterator<Item = &'c ToolCard>,

@@ -8,7 +8,7 @@ use rlar_data::Example;
 
 use super::{Orchestrator, assignment_key};
 use crate::admission::report::Status;
-use crate::agents::builtin::{Assignment, Features};
+use crate::agents::builtin::{Assignment, BuiltinAgent, Features};
 use crate::agents::classify::known_task_label;
 use crate::agents::tasks::{declared_task, domain};
 use crate::tool::card::ToolCard;
@@ -53,10 +53,10 @@ impl Orchestrator {
         let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
         let chosen =
-            self.agent.assign_to(&example.id, &features, cards().filter(|c| self.may_score(&c.name)), &is_flat);
+            BuiltinAgent::assign_to(&example.id, &features, cards().filter(|c| self.may_score(&c.name)), &is_flat);
         let assignment = chosen.map_err(|refusal| {
             // If a tool would fit but is not admitted, the message is about that tool.
-            match self.agent.assign_to(&example.id, &features, cards(), &is_flat) {
+            match BuiltinAgent::assign_to(&example.id, &features, cards(), &is_flat) {
                 Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
                 Err(_) => refusal,
             }
