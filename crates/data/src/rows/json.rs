@@ -41,7 +41,8 @@ pub fn read_line(path: &Path, number: usize, line: &str) -> Result<Map<String, V
     }
 }
 
-/// Reads the objects of a JSON list. Each gets the number of the line on which it begins.
+/// Reads the objects of a JSON list. Each gets the number of the line on which it begins, or where two begin on the same
+/// line, as in a file without line ends, its number in the list.
 pub fn read_list(path: &Path, text: &str) -> Result<Vec<Numbered>, DataError> {
     let wrong = |line, message| DataError::Row { path: path.to_owned(), line, message };
     let list: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| not_json(path, text, &e))?;
@@ -58,6 +59,9 @@ pub fn read_list(path: &Path, text: &str) -> Result<Vec<Numbered>, DataError> {
             }
             Err(e) => return Err(wrong(line, format!("not JSON: {e}"))),
         }
+    }
+    if rows.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        rows.iter_mut().enumerate().for_each(|(i, row)| row.0 = i + 1);
     }
     Ok(rows)
 }

@@ -321,8 +321,8 @@ fn replies_that_a_server_fails_on_are_sampled_by_another() {
     for (cut, aborted) in [(1, 0), (0, 1)] {
         servers[0].state().faults = Faults { cut, aborted, ..Faults::default() };
         assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
-        let left = (servers[0].state().faults.cut, servers[0].state().faults.aborted);
-        assert_eq!(left, (0, 0), "the fault was met");
+        let faults = servers[0].state().faults.clone();
+        assert_eq!((faults.cut, faults.aborted), (0, 0), "the fault was met");
     }
 
     // A server that fails on every reply, and one that was restarted and has other weights.
