@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ["smoke", "math", "code", "dialogue", "translation", "hacked", "sft", "reward-model", "rm-dialogue",
+CONFIGS = ["smoke", "math", "code", "evolve", "translation", "hacked", "sft", "reward-model", "rm-dialogue",
            "rm-translation"]
 LIMIT = 1200  # seconds of one command
 
