@@ -235,7 +235,28 @@ async function follow(page, open) {
   await page.getByRole("heading", { name: "Rewards", exact: true }).waitFor();
 }
 
+/** A click on a curve opens the run of that curve: at the upper edge that of the higher one, at the lower edge the other. */
+async function clickCurves(page, open) {
+  for (const isUpper of [true, false]) {
+    await open("overview", ["one", "two"], {}, ".chart canvas");
+    const box = await page.locator(".chart .u-over").first().boundingBox();
+    const y = box.y + (isUpper ? 3 : box.height - 3);
+    for (const share of [0.3, 0.4, 0.5, 0.6, 0.7]) {
+      await page.mouse.move(box.x + share * box.width, y);
+      const text = await page.locator(".readout").first().innerText();
+      const [one, two] = ["one", "two"].map((run) => Number(text.match(new RegExp(`${run} ([0-9.]+)`))?.[1]));
+      if (!(Math.abs(one - two) > 0)) continue;
+      await page.mouse.click(box.x + share * box.width, y);
+      await page.getByRole("link", { name: "Group 0", exact: true }).waitFor();
+      assert.match(page.url(), new RegExp(`run=${one > two === isUpper ? "one" : "two"}&`), text);
+      break;
+    }
+    assert.match(page.url(), /rollouts/, "the curves differ somewhere");
+  }
+}
+
 async function overlayAndGrow(page, open, folder) {
+  await clickCurves(page, open);
   await open("overview", ["one", "two"], {}, ".chart canvas");
   assert.equal(await page.locator(".chart").first().locator(".keys li").count(), 2);
   const file = path.join(folder, "two", "metrics.jsonl");

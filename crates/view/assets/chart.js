@@ -22,7 +22,7 @@ function style(index) {
   return { colour: colours[index % colours.length], dash };
 }
 
-/** A plot. `open(step)` is called for a chosen step, `zoom(from, to)` for a chosen range. */
+/** A plot. `open(step, curve)` is called for a chosen step and the curve that was clicked, `zoom(from, to)` for a chosen range. */
 export class Chart {
   constructor(title, { open, zoom, unit = "step" }) {
     Object.assign(this, { title, open, zoom, unit, index: null, curves: [], plot: null, isSeen: false, isDrawn: true });
@@ -127,9 +127,9 @@ export class Chart {
       this.data,
       this.area,
     );
-    this.plot.over.addEventListener("click", () => {
+    this.plot.over.addEventListener("click", (event) => {
       if (this.dragged) this.dragged = false;
-      else this.choose();
+      else this.choose(event.offsetY);
     });
   }
 
@@ -191,9 +191,18 @@ export class Chart {
     event.preventDefault();
   }
 
-  choose() {
-    const step = this.data[0][this.index ?? this.data[0].length - 1];
-    if (step !== undefined) this.open(step);
+  /** Opens the chosen step of the curve nearest to a height in the plot, in pixels; without one, of the first curve. */
+  choose(height) {
+    const index = this.index ?? this.data[0].length - 1;
+    const step = this.data[0][index];
+    if (step === undefined) return;
+    const drawn = this.curves.map((curve, i) => ({ curve, value: this.data[4 * i + 2][index] }));
+    const here = drawn.filter(({ value }) => value !== null && value !== undefined);
+    if (height !== undefined && this.plot !== null) {
+      const distance = ({ value }) => Math.abs(this.plot.valToPos(value, "y") - height);
+      here.sort((a, b) => distance(a) - distance(b));
+    }
+    this.open(step, here[0]?.curve ?? this.curves[0]);
   }
 
   /** Says the values at the chosen step, or at the last one. */

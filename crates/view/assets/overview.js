@@ -15,7 +15,7 @@ export function curvesOf(panel, runs, data) {
     columnsOf(panel, data[i].names).map(({ name, label }) => {
       const column = data[i].columns.find((column) => column.name === name);
       const words = [runs.length > 1 ? run : "", label].filter((word) => word !== "").join(" · ");
-      return { label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
+      return { run, label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
     }),
   );
 }
@@ -53,7 +53,7 @@ export async function overview(place, { runs, summaries, parameters }) {
       if (curves.length === 0) continue;
       if (!charts.has(panel.title)) {
         const chart = new Chart(panel.title, {
-          open: (step) => openStep(runs[0], step),
+          open: (step, curve) => openStep(curve.run, step),
           zoom: (from, to) => go("overview", runs, own({ from, to })),
         });
         charts.set(panel.title, chart);

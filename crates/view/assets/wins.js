@@ -92,11 +92,13 @@ export async function suiteWins(runs) {
 export async function trainingWins(runs) {
   const means = await Promise.all(runs.map((run) => ask("prompt_means", { run })));
   const section = element("section", {}, element("h2", {}, "Wins and losses by prompt: training"));
-  const first = new Map(means[0].prompts.map((prompt) => [prompt.example, prompt]));
+  // Runs on other data may have other prompts under the same id.
+  const key = ({ example, prompt }) => JSON.stringify([example, prompt.text, prompt.chars]);
+  const first = new Map(means[0].prompts.map((prompt) => [key(prompt), prompt]));
   const compared = runs.slice(1).map((run, i) => {
-    const both = means[i + 1].prompts.filter((prompt) => first.has(prompt.example));
+    const both = means[i + 1].prompts.filter((prompt) => first.has(key(prompt)));
     const pairs = both.map((prompt) => {
-      const one = first.get(prompt.example);
+      const one = first.get(key(prompt));
       return { example: prompt.example, prompt: one.prompt, first: one.mean, second: prompt.mean };
     });
     return { run, pairs, prompts: pairs.length, ...winCounts(pairs) };
