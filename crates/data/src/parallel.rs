@@ -12,11 +12,12 @@ const MIN_SHARE: usize = 256;
 /// The threads end with the call. Those that compute with tensors are others, because their number, on which sums depend,
 /// must stay that of the run's start.
 pub fn on_all_cores<T: Send, R: Send>(items: Vec<T>, work: impl Fn(Vec<T>) -> R + Sync) -> Vec<R> {
-    let cores = available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(cores).max(MIN_SHARE);
-    if items.len() <= share {
+    // Asking for the number of cores reads files, which takes longer than the work on a few items.
+    if items.len() <= MIN_SHARE {
         return vec![work(items)];
     }
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let share = items.len().div_ceil(cores).max(MIN_SHARE);
     let (mut shares, mut items) = (Vec::with_capacity(cores), items.into_iter());
     while items.len() > 0 {
         shares.push(items.by_ref().take(share).collect::<Vec<T>>());
