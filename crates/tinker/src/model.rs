@@ -188,7 +188,7 @@ impl TrainingModel {
         let ticket = loop {
             let seq_id = self.next_request(call)?;
             self.samplers += 1;
-            // What an earlier try may have saved has a name that nobody knows. Saving again under the next one is harmless.
+            // What an earlier try may have saved has an unknown name. Saving again under the next one is harmless.
             if let Saving::Taken(ticket) = self.save(call, None, Some(self.samplers), seq_id).await? {
                 break ticket;
             }

@@ -15,7 +15,7 @@ pub(super) const MIN_TEMPERATURE: f32 = 0.01;
 #[serde(deny_unknown_fields, default)]
 pub struct VllmConfig {
     /// Addresses of the servers, such as `http://gpu-1:8000`. Each reply is sampled by the server with the fewest replies
-    /// in progress. Servers serve nobody else meanwhile.
+    /// in progress. Other clients must not use these servers during the run.
     pub servers: Vec<String>,
     /// The name under which the servers serve the base model (`--served-model-name`). When absent, it is the first model
     /// that a server names.

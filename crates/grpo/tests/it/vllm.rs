@@ -296,7 +296,7 @@ fn another_model_a_wrong_key_and_an_unreachable_server_are_named_before_the_firs
     let error = place.start(&sampling, &policy).unwrap_err().to_string();
     assert!(error.contains("the environment variable RLAR_TEST_NO_SUCH_KEY is not set"), "{error}");
 
-    // A port that nobody listens at any more.
+    // A port on which no server listens any more.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut sampling = place.sampling(&[]);
     sampling.vllm.as_mut().unwrap().servers = vec![format!("http://{gone}")];

@@ -29,7 +29,7 @@ async fn the_path_of_the_api_may_be_in_the_address() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_named() {
-    // A port that nobody listens at any more.
+    // A port on which no server listens any more.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = TinkerServer::new(settings(&format!("http://{address}"))).unwrap().check_health().await.unwrap_err();
     assert!(matches!(error, TinkerError::Unreachable { call: "healthz", .. }), "{error}");

@@ -70,7 +70,7 @@ async fn completions_that_cannot_be_trained_on_are_refused() {
 
 #[tokio::test]
 async fn an_unreachable_server_and_a_late_one_are_named() {
-    // A port that nobody listens at any more.
+    // A port on which no server listens any more.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = VllmServer::new(VllmSettings::new(&format!("http://{address}"))).unwrap();
     let error = server.version().await.unwrap_err();
