@@ -48,7 +48,7 @@ bench-start *ARGS:
 bench-memory *ARGS:
     cargo build --release && scripts/bench-memory.py {{ARGS}}
 
-# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains), or resume it
+# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains, real-model), or resume it
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 

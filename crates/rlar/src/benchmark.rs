@@ -119,8 +119,9 @@ impl Inputs {
         let (benchmark, given) = read_scores(arguments, benchmark)?;
         let llm = language_model(&arguments.tools)?;
         if llm.is_none() {
-            let needs_llm =
-                |option: &str| anyhow!("{option} asks a language model: name one with --llm or --llm-replay");
+            let needs_llm = |option: &str| {
+                anyhow!("{option} asks a language model: name one with --llm, --llm-local or --llm-replay")
+            };
             if !arguments.judge.is_empty() {
                 return Err(needs_llm("--judge"));
             }

@@ -19,7 +19,7 @@ use crate::cli::{RewardsCommand, ToolArguments};
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::trial::{TriedRow, row, tried_rows, try_rows};
-use crate::{choose, functions, setup};
+use crate::{choose, functions, model, setup};
 
 pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCommand) -> Result<()> {
     match command {
@@ -156,14 +156,16 @@ fn exchanges(name: &str) -> Result<(PathBuf, String), RewardError> {
 
 /// The language model that the command line names; `None` if it names none.
 pub fn language_model(arguments: &ToolArguments) -> Result<Option<Arc<dyn Llm>>> {
+    let local = arguments.llm_local.as_deref().map(model::find).transpose().context("--llm-local")?;
     let config = LlmConfig {
         url: arguments.llm.clone(),
         model: arguments.llm_model.clone(),
+        local: local.map(|found| found.path.to_string_lossy().into_owned()),
         replay: arguments.llm_replay.clone(),
         record: arguments.llm_record.clone(),
         ..LlmConfig::default()
     };
-    let is_named = config.url.is_some() || config.replay.is_some();
+    let is_named = config.url.is_some() || config.local.is_some() || config.replay.is_some();
     Ok(is_named.then(|| config.open(&exchanges)).transpose()?)
 }
 

@@ -120,7 +120,7 @@ impl Tool {
             }
             ToolKind::Judge(rubric) => {
                 let llm = context.llm.clone().ok_or_else(|| {
-                    broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm or --llm-replay".into())
+                    broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm, --llm-local or --llm-replay".into())
                 })?;
                 Scorer::Judge(Judge::new(&card.name, llm, rubric.clone(), card.range))
             }

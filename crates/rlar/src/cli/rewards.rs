@@ -126,10 +126,14 @@ pub struct ToolArguments {
     /// The model's name on that server.
     #[arg(long, value_name = "NAME", global = true)]
     pub llm_model: Option<String>,
+    /// A chat model for judges that rlar runs on the CPU instead of a server: a Hugging Face folder, a GGUF file, or a
+    /// model of the Hub as `OWNER/NAME[@REVISION]`.
+    #[arg(long, value_name = "MODEL", global = true, conflicts_with = "llm", value_parser = path())]
+    pub llm_local: Option<PathBuf>,
     /// Answer judges from recorded exchanges instead of a server.
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "llm", value_parser = path_text)]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["llm", "llm_local"], value_parser = path_text)]
     pub llm_replay: Option<String>,
-    /// Record the exchanges with the server in this file.
+    /// Record the exchanges with the language model in this file.
     #[arg(long, value_name = "FILE", global = true, value_parser = path_text)]
     pub llm_record: Option<String>,
 }

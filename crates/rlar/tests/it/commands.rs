@@ -132,6 +132,9 @@ fn a_judge_is_prompted_in_two_ways_and_answers_without_a_verdict_are_counted() {
     }
     std::fs::write(folder.path().join("judge.yaml"), script).unwrap();
     let asked = ["eval", "rewardbench-v2", "--data", "rows.jsonl", "--judge", "ratings", "--judge", "four"];
+    refused(&run(folder.path(), &asked), 2, &["--judge", "--llm, --llm-local or --llm-replay"]);
+    let nowhere = [&asked[..], &["--llm-local", "nowhere.gguf"]].concat();
+    refused(&run(folder.path(), &nowhere), 2, &["--llm-local", "nowhere.gguf"]);
     let with = [&asked[..], &["--llm-replay", "judge.yaml", "--out", "out"]].concat();
     let out = run(folder.path(), &with);
     assert!(out.status.success(), "{}", text(&out.stderr));
