@@ -6,8 +6,9 @@
 GSM8K or MBPP is taken: the one with more prompts of which some replies are right and some are wrong, in a pilot on training
 prompts. An adapter of the model's quantised weights is trained twice from the same start for the same minutes:
 
-    agents   Qwen2.5-Coder-1.5B-Instruct writes verifiers and chooses among them and rlar's own tools
     rule     the tool of the suite of that name (configs/suites): equality of numbers for GSM8K, the tests for MBPP
+    agents   Qwen2.5-Coder-1.5B-Instruct writes verifiers and chooses among them and rlar's own tools, of which that of the other
+             arm is taken away: with it both arms would have the same reward
 
 The truth is that rule on 100 prompts of the published test set, which no arm has seen. Prompts are compared in pairs.
 """
@@ -15,6 +16,7 @@ The truth is that rule on 100 prompts of the published test set, which no arm ha
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -135,6 +137,7 @@ class RealModel:
             path, started = self.folder / "fetch.yaml", time.time()
             config_files.write(path, self.config(name, rewards))
             (self.folder / "fetch.txt").write_text(self.runs.command("fetch-rewards", "--config", path))
+            shutil.rmtree(self.folder / "library" / self.rule(name), ignore_errors=True)
             done.write_text(json.dumps(dict(seconds=time.time() - started)))
         return rewards
 
