@@ -28,7 +28,7 @@ enum Layers {
 impl KvCache {
     pub(crate) fn new(ops: Ops, specs: Vec<Arc<AttentionSpec>>) -> Self {
         let layers = match ops {
-            Ops::Fused | Ops::BatchInvariant => Layers::Fused(vec![Vec::new(); specs.len()]),
+            Ops::Fused(_) => Layers::Fused(vec![Vec::new(); specs.len()]),
             Ops::Plain | Ops::Half => Layers::Padded(Box::new(PaddedCache::new(specs.len()))),
         };
         Self { specs, lens: Vec::new(), layers }

@@ -10,7 +10,7 @@ use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::forward::ForwardPass;
 use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
-use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Rope, plain};
+use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Products, Rope, plain};
 use crate::weight::Weight;
 use crate::weights::Weights;
 
@@ -223,7 +223,7 @@ impl Decoder {
             return Err(PolicyError::BatchInvariantOnGpu);
         }
         let mut view = self.clone();
-        view.forward.ops = Ops::BatchInvariant;
+        view.forward.ops = Ops::Fused(Products::BatchInvariant);
         Ok(view)
     }
 

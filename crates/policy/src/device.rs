@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use crate::error::PolicyError;
-use crate::ops::Ops;
+use crate::ops::{Ops, Products, has_bf16};
 
 /// Number format of matrix products with weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -12,7 +12,8 @@ pub enum Precision {
     /// Single precision (`f32`). On a GPU, products of matrices round their inputs to TF32, which has 11 significant bits.
     #[default]
     F32,
-    /// bfloat16, on GPUs only. Weights, gradients and the optimizer's state stay in single precision.
+    /// bfloat16, on GPUs and on processors with AVX512-BF16. Sums, weights, gradients and the optimizer's state stay in
+    /// single precision.
     Bf16,
 }
 
@@ -40,18 +41,20 @@ impl ComputeDevice {
         }
     }
 
-    /// Finds a device by name as [`ComputeDevice::new`] does, with a precision. `bf16` is an error on the CPU.
+    /// Finds a device by name as [`ComputeDevice::new`] does, with a precision. `bf16` is an error on a CPU
+    /// without AVX512-BF16.
     pub fn with_precision(name: &str, precision: Precision) -> Result<Self, PolicyError> {
         let Self { device, ops } = Self::new(name)?;
         match (precision, ops) {
             (Precision::F32, _) => Ok(Self { device, ops }),
             (Precision::Bf16, Ops::Plain | Ops::Half) => Ok(Self { device, ops: Ops::Half }),
-            (Precision::Bf16, Ops::Fused | Ops::BatchInvariant) => Err(PolicyError::Bf16OnCpu),
+            (Precision::Bf16, Ops::Fused(_)) if has_bf16() => Ok(Self { device, ops: Ops::Fused(Products::Bf16) }),
+            (Precision::Bf16, Ops::Fused(_)) => Err(PolicyError::NoBf16),
         }
     }
 
     fn cpu() -> Self {
-        Self { device: Device::flex(), ops: Ops::Fused }
+        Self { device: Device::flex(), ops: Ops::Fused(Products::Single) }
     }
 }
 

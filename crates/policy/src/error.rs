@@ -81,9 +81,9 @@ pub enum PolicyError {
         /// What is missing: an NVIDIA driver, or a build with GPU support.
         missing: &'static str,
     },
-    /// Precision bfloat16 was asked for on the CPU.
-    #[error("precision `bf16` is for GPUs; use `f32` on the CPU")]
-    Bf16OnCpu,
+    /// Precision bfloat16 was asked for on a processor without instructions for it.
+    #[error("precision `bf16` needs a GPU or a processor with AVX512-BF16, which this one lacks; use `f32`")]
+    NoBf16,
     /// Batch-invariant sampling (tokens that do not depend on the rest of the batch) was asked for on a GPU.
     #[error("batch-invariant sampling runs on the CPU only; use device `cpu`")]
     BatchInvariantOnGpu,

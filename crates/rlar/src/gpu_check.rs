@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use include_dir::{Dir, include_dir};
-use rlar_policy::ops::Ops;
+use rlar_policy::ops::{Ops, Products};
 use rlar_policy::{
     ComputeDevice, GenerationRequest, Gradients, ModelConfig, Policy, RewardInput, RewardModel, Sampling,
     SavedActivations, Sequence, Tokenizer, floats,
@@ -108,7 +108,7 @@ fn checked_devices(name: &str) -> Result<Vec<CheckedDevice>> {
         };
         CheckedDevice { name, device: ComputeDevice { ops, ..device.clone() }, rounding }
     };
-    let fused = on_cpu.then_some(Ops::Fused);
+    let fused = on_cpu.then_some(Ops::Fused(Products::Single));
     Ok(fused.into_iter().chain([Ops::Plain, Ops::Half]).map(checked).collect())
 }
 

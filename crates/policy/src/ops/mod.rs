@@ -16,7 +16,8 @@ use rlar_quant::QuantisedMatrix;
 
 pub use fused::AttentionPlan;
 use fused::FusedOps;
-pub use kernels::{Activation, AttentionSpec, Heads, Rope, RopeConfig, RopeKind};
+pub(crate) use kernels::has_bf16;
+pub use kernels::{Activation, AttentionSpec, Heads, Products, Rope, RopeConfig, RopeKind};
 pub use packing::{Packing, Tree, TreePart};
 
 /// Runs `f` on a thread of rayon's thread pool. While a thread of the pool waits for a parallel loop to end, it helps
@@ -40,11 +41,9 @@ pub(crate) fn quantised_log_probs(h: Tensor<2>, e: QuantisedMatrix, targets: Arc
 /// The implementation of the operations that models are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
-    /// Hand-written CPU kernels, each with its own backward pass.
-    Fused,
-    /// The CPU kernels of [`Ops::Fused`] with batch-invariant matrix products: the result of a row does not depend on
-    /// the other rows.
-    BatchInvariant,
+    /// Hand-written CPU kernels, each with its own backward pass, which compute products with weights in one of several
+    /// ways.
+    Fused(Products),
     /// Tensor code of burn in `f32`, for any device.
     Plain,
     /// [`Ops::Plain`] with matrix products of weights in bfloat16. Weights, gradients and all other operations are in
@@ -55,7 +54,7 @@ pub enum Ops {
 impl Ops {
     /// Whether the implementation is the hand-written CPU kernels.
     pub fn fused(self) -> bool {
-        matches!(self, Self::Fused | Self::BatchInvariant)
+        matches!(self, Self::Fused(_))
     }
 
     /// Linear layer without bias: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]` gives `[n, out]`.
@@ -63,10 +62,10 @@ impl Ops {
         match self {
             Self::Plain => plain::linear(x, w),
             Self::Half => plain::half_linear(x, w),
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
+            Self::Fused(products) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
                 x.into_dispatch(),
                 w.into_dispatch(),
-                self == Self::BatchInvariant,
+                products,
             )),
         }
     }
@@ -76,7 +75,7 @@ impl Ops {
     pub fn rms_norm(self, x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::rms_norm(x, w, eps),
-            Self::Fused | Self::BatchInvariant => {
+            Self::Fused(_) => {
                 Tensor::from_dispatch(<Dispatch as FusedOps>::fused_rms_norm(x.into_dispatch(), w.into_dispatch(), eps))
             }
         }
@@ -87,11 +86,11 @@ impl Ops {
         match self {
             Self::Plain => plain::linear(x, w) + b,
             Self::Half => plain::half_linear(x, w) + b,
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_affine(
+            Self::Fused(products) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_affine(
                 x.into_dispatch(),
                 w.into_dispatch(),
                 b.into_dispatch(),
-                self == Self::BatchInvariant,
+                products,
             )),
         }
     }
@@ -101,7 +100,7 @@ impl Ops {
     pub fn layer_norm(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::layer_norm(x, w, b, eps),
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
+            Self::Fused(_) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
                 x.into_dispatch(),
                 w.into_dispatch(),
                 b.into_dispatch(),
@@ -114,7 +113,7 @@ impl Ops {
     pub fn gated(self, gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::activate(gate, activation) * up,
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated(
+            Self::Fused(_) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated(
                 gate.into_dispatch(),
                 up.into_dispatch(),
                 activation,
@@ -126,7 +125,7 @@ impl Ops {
     pub fn activate(self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::activate(x, activation),
-            Self::Fused | Self::BatchInvariant => {
+            Self::Fused(_) => {
                 Tensor::from_dispatch(<Dispatch as FusedOps>::fused_activate(x.into_dispatch(), activation))
             }
         }
@@ -137,7 +136,7 @@ impl Ops {
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::attention(q, k, v, &plan),
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(
+            Self::Fused(_) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(
                 q.into_dispatch(),
                 k.into_dispatch(),
                 v.into_dispatch(),
@@ -151,10 +150,11 @@ impl Ops {
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::token_log_probs(h, e, &targets),
-            Self::Fused | Self::BatchInvariant => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_token_log_probs(
+            Self::Fused(products) => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_token_log_probs(
                 h.into_dispatch(),
                 e.into_dispatch(),
                 targets,
+                products,
             )),
         }
     }

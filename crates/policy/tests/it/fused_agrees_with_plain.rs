@@ -1,4 +1,4 @@
-use rlar_policy::ops::Ops;
+use rlar_policy::ops::{Ops, Products, kernels};
 use rlar_policy::{ComputeDevice, Gradients, SavedActivations, Sequence, Weight};
 
 use crate::tiny;
@@ -17,8 +17,8 @@ fn floats(t: burn::tensor::Tensor<1>) -> Vec<f32> {
 #[test]
 fn log_probs_and_entropies_are_the_same() {
     for temperature in [1.0, 0.7] {
-        let [fused, plain] =
-            [Ops::Fused, Ops::Plain].map(|ops| tiny::decoder(ops).log_probs(&sequences(), temperature));
+        let [fused, plain] = [Ops::Fused(Products::Single), Ops::Plain]
+            .map(|ops| tiny::decoder(ops).log_probs(&sequences(), temperature));
         for (a, b) in [(fused.log_probs, plain.log_probs), (fused.entropies, plain.entropies)] {
             for (a, b) in floats(a).into_iter().zip(floats(b)) {
                 assert!((a - b).abs() < 2e-5, "{a} is not {b}");
@@ -29,7 +29,7 @@ fn log_probs_and_entropies_are_the_same() {
 
 #[test]
 fn gradients_are_the_same_for_every_weight() {
-    let gradients = [Ops::Fused, Ops::Plain].map(|ops| {
+    let gradients = [Ops::Fused(Products::Single), Ops::Plain].map(|ops| {
         let tracked = tiny::decoder(ops).with_grad();
         let scored = tracked.log_probs(&sequences(), 1.0);
         let mut gradients = Gradients::default();
@@ -48,12 +48,12 @@ fn gradients_are_the_same_for_every_weight() {
 
 #[test]
 fn a_gradient_is_the_slope_that_finite_differences_measure() {
-    let tracked = tiny::decoder(Ops::Fused).with_grad();
+    let tracked = tiny::decoder(Ops::Fused(Products::Single)).with_grad();
     let mut gradients = Gradients::default();
     gradients.accumulate(tracked.weights(), &tracked.log_probs(&sequences(), 1.0).log_probs.sum());
     let gradient = &gradients.to_map()["model.layers.0.self_attn.k_proj.weight"];
     let value = |delta: f32, at: usize| {
-        let mut decoder = tiny::decoder(Ops::Fused);
+        let mut decoder = tiny::decoder(Ops::Fused(Products::Single));
         let name = "model.layers.0.self_attn.k_proj.weight";
         let index = decoder.layout().specs().iter().position(|s| s.name == name).unwrap();
         let weight = &mut decoder.weights_mut().values_mut()[index];
@@ -72,7 +72,7 @@ fn a_gradient_is_the_slope_that_finite_differences_measure() {
 
 #[test]
 fn neighbours_in_a_packed_batch_change_nothing() {
-    let decoder = tiny::decoder(Ops::Fused);
+    let decoder = tiny::decoder(Ops::Fused(Products::Single));
     let together = floats(decoder.log_probs(&sequences(), 1.0).log_probs);
     let alone: Vec<f32> = sequences().iter().flat_map(|s| floats(decoder.log_probs(&[*s], 1.0).log_probs)).collect();
     for (a, b) in together.iter().zip(&alone) {
@@ -83,7 +83,7 @@ fn neighbours_in_a_packed_batch_change_nothing() {
 #[test]
 fn the_same_step_gives_the_same_bits() {
     let run = || {
-        let tracked = tiny::decoder(Ops::Fused).with_grad();
+        let tracked = tiny::decoder(Ops::Fused(Products::Single)).with_grad();
         let mut gradients = Gradients::default();
         gradients.accumulate(tracked.weights(), &tracked.log_probs(&sequences(), 1.0).log_probs.sum());
         gradients.to_map()
@@ -100,21 +100,30 @@ fn half_precision_stays_near_and_its_gradients_are_whole() {
         gradients.add(&decoder, &sequences(), 1.0, SavedActivations::All, |s| s.log_probs.mean().neg());
         (floats(decoder.log_probs(&sequences(), 1.0).log_probs), gradients.to_map())
     };
-    let ((half, half_gradients), (plain, plain_gradients)) = (run(Ops::Half), run(Ops::Plain));
-    assert_ne!(half, plain);
-    for (a, b) in half.iter().zip(&plain) {
-        assert!((a - b).abs() < 0.05, "{a} is far from {b}");
-    }
-    for (name, plain) in &plain_gradients {
-        let off: Vec<f32> = half_gradients[name].iter().zip(plain).map(|(a, b)| a - b).collect();
-        assert!(norm(&off) < 0.05 * norm(plain), "{name}");
+    let (plain, plain_gradients) = run(Ops::Plain);
+    let fused = kernels::has_bf16().then_some(Ops::Fused(Products::Bf16));
+    for ops in fused.into_iter().chain([Ops::Half]) {
+        let (half, half_gradients) = run(ops);
+        assert_ne!(half, plain);
+        for (a, b) in half.iter().zip(&plain) {
+            assert!((a - b).abs() < 0.05, "{ops:?}: {a} is far from {b}");
+        }
+        for (name, plain) in &plain_gradients {
+            let off: Vec<f32> = half_gradients[name].iter().zip(plain).map(|(a, b)| a - b).collect();
+            assert!(norm(&off) < 0.05 * norm(plain), "{ops:?}: {name}");
+        }
     }
 }
 
 #[test]
-fn half_precision_on_the_cpu_is_refused() {
-    let error = ComputeDevice::with_precision("cpu", rlar_policy::Precision::Bf16).unwrap_err().to_string();
-    assert!(error.contains("bf16") && error.contains("f32"), "{error}");
+fn half_precision_is_refused_on_a_processor_that_lacks_it() {
+    match ComputeDevice::with_precision("cpu", rlar_policy::Precision::Bf16) {
+        Ok(device) => assert!(kernels::has_bf16() && device.ops == Ops::Fused(Products::Bf16)),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(!kernels::has_bf16() && error.contains("AVX512-BF16") && error.contains("f32"), "{error}");
+        }
+    }
 }
 
 /// Three replies to one prompt and two to another: `together` side by side, or so that no prompt follows itself.
@@ -140,7 +149,7 @@ fn a_prompt_that_is_run_once_for_its_group_gives_the_same_log_probs_and_gradient
             (log_probs, gradients.to_map())
         })
     };
-    for ops in [Ops::Fused, Ops::Plain] {
+    for ops in [Ops::Fused(Products::Single), Ops::Plain] {
         let [together, apart] = both(ops);
         for (a, b) in together.0.iter().zip(&apart.0) {
             assert!((a - b).abs() < 2e-5, "{ops:?}: {a} is not {b}");

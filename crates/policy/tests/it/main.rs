@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod bf16;
 mod chats;
 mod fused_agrees_with_plain;
 mod gguf_headers;

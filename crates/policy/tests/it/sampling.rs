@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use rlar_policy::ops::Ops;
+use rlar_policy::ops::{Ops, Products};
 use rlar_policy::{Engine, Finish, GenerationRequest, PrefixCache, Sampling, Sequence, StreamControl, sample_token};
 
 use crate::tiny;
@@ -16,7 +16,7 @@ fn requests() -> Vec<GenerationRequest> {
 
 #[test]
 fn log_probs_of_the_sampler_are_those_of_the_scorer() {
-    for ops in [Ops::Fused, Ops::Plain] {
+    for ops in [Ops::Fused(Products::Single), Ops::Plain] {
         let policy = tiny::policy_on(ops);
         for temperature in [1.0, 0.5] {
             let sampling = Sampling { temperature, ..sampling() };
@@ -58,7 +58,7 @@ fn sequences_that_join_a_running_batch_are_sampled_as_if_they_were_alone() {
         })
         .collect();
     let sampling = Sampling { max_tokens: 30, ..sampling() };
-    for ops in [Ops::Fused, Ops::Plain] {
+    for ops in [Ops::Fused(Products::Single), Ops::Plain] {
         let policy = tiny::policy_on(ops);
         let together = policy.engine(6).generate(&many, &sampling).unwrap();
         assert!(together.iter().flatten().any(|s| s.tokens.len() < 20), "some end early");

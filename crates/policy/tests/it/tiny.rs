@@ -1,6 +1,6 @@
 //! A decoder small enough to check exhaustively, with every size odd.
 
-use rlar_policy::ops::Ops;
+use rlar_policy::ops::{Ops, Products};
 use rlar_policy::{ComputeDevice, Decoder, ModelConfig, Policy, Tokenizer};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub fn policy_on(ops: Ops) -> Policy {
 }
 
 pub fn policy_with_seed(seed: u64) -> Policy {
-    policy_of(Ops::Fused, seed)
+    policy_of(Ops::Fused(Products::Single), seed)
 }
 
 fn policy_of(ops: Ops, seed: u64) -> Policy {
@@ -28,7 +28,7 @@ fn policy_of(ops: Ops, seed: u64) -> Policy {
 }
 
 pub fn policy() -> Policy {
-    policy_on(Ops::Fused)
+    policy_on(Ops::Fused(Products::Single))
 }
 
 pub fn decoder(ops: Ops) -> Decoder {

@@ -11,7 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use rlar_quant::QuantisedMatrix;
 
 use super::{AttentionPlan, FusedBackward, FusedOps};
-use crate::ops::kernels::{Activation, AttentionSaved, TokenStats};
+use crate::ops::kernels::{Activation, AttentionSaved, Products, TokenStats};
 
 /// Registers the gradients of those inputs of an operation that autodiff tracks; the others are not computed.
 macro_rules! register {
@@ -25,13 +25,13 @@ macro_rules! register {
 #[derive(Debug)]
 struct LinearGrad;
 impl<B: FusedBackward> Backward<B, 2> for LinearGrad {
-    type State = [NodeId; 2];
+    type State = (NodeId, NodeId, Products);
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let ([nx, nw], [x, w]) = (ops.parents, ops.state);
+        let ([nx, nw], (x, w, products)) = (ops.parents, ops.state);
         let g = grads.consume::<B>(&ops.node);
         register!(B, grads,
-            nx => B::linear_dx(&g, saved.retrieve_node_output(w)),
-            nw => B::linear_dw(&g, saved.retrieve_node_output(x)));
+            nx => B::linear_dx(&g, saved.retrieve_node_output(w), products),
+            nw => B::linear_dw(&g, saved.retrieve_node_output(x), products));
     }
 }
 
@@ -50,13 +50,13 @@ impl<B: FusedBackward> Backward<B, 2> for RmsNormGrad {
 #[derive(Debug)]
 struct AffineGrad;
 impl<B: FusedBackward> Backward<B, 3> for AffineGrad {
-    type State = [NodeId; 2];
+    type State = (NodeId, NodeId, Products);
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let ([nx, nw, nb], [x, w]) = (ops.parents, ops.state);
+        let ([nx, nw, nb], (x, w, products)) = (ops.parents, ops.state);
         let g = grads.consume::<B>(&ops.node);
         register!(B, grads,
-            nx => B::linear_dx(&g, saved.retrieve_node_output(w)),
-            nw => B::linear_dw(&g, saved.retrieve_node_output(x)),
+            nx => B::linear_dx(&g, saved.retrieve_node_output(w), products),
+            nw => B::linear_dw(&g, saved.retrieve_node_output(x), products),
             nb => B::linear_db(&g));
     }
 }
@@ -112,12 +112,12 @@ impl<B: FusedBackward> Backward<B, 3> for AttentionGrad {
 #[derive(Debug)]
 struct TokenLogProbsGrad;
 impl<B: FusedBackward> Backward<B, 2> for TokenLogProbsGrad {
-    type State = (NodeId, NodeId, Arc<[u32]>, Vec<TokenStats>);
+    type State = (NodeId, NodeId, Arc<[u32]>, Vec<TokenStats>, Products);
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let ([nh, ne], (h, e, targets, rows)) = (ops.parents, ops.state);
+        let ([nh, ne], (h, e, targets, rows, products)) = (ops.parents, ops.state);
         let g = grads.consume::<B>(&ops.node);
         let (h, e) = (saved.retrieve_node_output(h), saved.retrieve_node_output(e));
-        let [dh, de] = B::token_log_probs_backward(h, e, &targets, &rows, g);
+        let [dh, de] = B::token_log_probs_backward(h, e, &targets, &rows, g, products);
         register!(B, grads, nh => dh, ne => de);
     }
 }
@@ -146,13 +146,13 @@ impl<B: FusedBackward> Backward<B, 1> for QuantisedLogProbsGrad {
 }
 
 impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, batch_invariant: bool) -> FloatTensor<Self> {
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, products: Products) -> FloatTensor<Self> {
         match LinearGrad.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut p) => {
-                let state = [p.checkpoint(&x), p.checkpoint(&w)];
-                p.finish(state, B::fused_linear(x.into_primitive(), w.into_primitive(), batch_invariant))
+                let state = (p.checkpoint(&x), p.checkpoint(&w), products);
+                p.finish(state, B::fused_linear(x.into_primitive(), w.into_primitive(), products))
             }
-            OpsKind::UnTracked(p) => p.finish(B::fused_linear(x.into_primitive(), w.into_primitive(), batch_invariant)),
+            OpsKind::UnTracked(p) => p.finish(B::fused_linear(x.into_primitive(), w.into_primitive(), products)),
         }
     }
 
@@ -170,18 +170,15 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        batch_invariant: bool,
+        products: Products,
     ) -> FloatTensor<Self> {
         match AffineGrad.prepare::<C>([x.node(), w.node(), b.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut p) => {
-                let state = [p.checkpoint(&x), p.checkpoint(&w)];
-                p.finish(
-                    state,
-                    B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), batch_invariant),
-                )
+                let state = (p.checkpoint(&x), p.checkpoint(&w), products);
+                p.finish(state, B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), products))
             }
             OpsKind::UnTracked(p) => {
-                p.finish(B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), batch_invariant))
+                p.finish(B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), products))
             }
         }
     }
@@ -242,15 +239,20 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn fused_token_log_probs(h: FloatTensor<Self>, e: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
+    fn fused_token_log_probs(
+        h: FloatTensor<Self>,
+        e: FloatTensor<Self>,
+        targets: Arc<[u32]>,
+        products: Products,
+    ) -> FloatTensor<Self> {
         match TokenLogProbsGrad.prepare::<C>([h.node(), e.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut p) => {
                 let (hidden, head) = (p.checkpoint(&h), p.checkpoint(&e));
-                let (out, rows) = B::token_log_probs_saving(h.into_primitive(), e.into_primitive(), &targets);
-                p.finish((hidden, head, targets, rows), out)
+                let (out, rows) = B::token_log_probs_saving(h.into_primitive(), e.into_primitive(), &targets, products);
+                p.finish((hidden, head, targets, rows, products), out)
             }
             OpsKind::UnTracked(p) => {
-                p.finish(B::fused_token_log_probs(h.into_primitive(), e.into_primitive(), targets))
+                p.finish(B::fused_token_log_probs(h.into_primitive(), e.into_primitive(), targets, products))
             }
         }
     }

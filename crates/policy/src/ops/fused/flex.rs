@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use rlar_quant::QuantisedMatrix;
 
 use super::{AttentionPlan, FusedBackward, FusedOps};
-use crate::ops::kernels::{self, Activation, AttentionSaved, HeadMatrix, TokenStats, View};
+use crate::ops::kernels::{self, Activation, AttentionSaved, HeadMatrix, Products, TokenStats};
 
 fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
@@ -42,11 +42,19 @@ impl std::ops::Deref for Dense {
     }
 }
 
+/// The matrix of an output head, with the products that it is used for.
+fn head(e: &[f32], products: Products) -> HeadMatrix<'_> {
+    match products {
+        Products::Single | Products::BatchInvariant => HeadMatrix::Dense(e),
+        Products::Bf16 => HeadMatrix::Bf16(e),
+    }
+}
+
 impl FusedOps for Flex {
-    fn fused_linear(x: FlexTensor, w: FlexTensor, batch_invariant: bool) -> FlexTensor {
+    fn fused_linear(x: FlexTensor, w: FlexTensor, products: Products) -> FlexTensor {
         let (x, w) = (Dense::new(&x), Dense::new(&w));
         let ([n, inner], [outer, _]) = (x.shape(), w.shape());
-        tensor(kernels::linear([n, inner, outer], &x, &w, None, batch_invariant), [n, outer])
+        tensor(kernels::linear([n, inner, outer], &x, &w, None, products), [n, outer])
     }
 
     fn fused_rms_norm(x: FlexTensor, w: FlexTensor, eps: f32) -> FlexTensor {
@@ -54,10 +62,10 @@ impl FusedOps for Flex {
         tensor(kernels::rms_norm(&x, &w, eps), x.shape())
     }
 
-    fn fused_affine(x: FlexTensor, w: FlexTensor, b: FlexTensor, batch_invariant: bool) -> FlexTensor {
+    fn fused_affine(x: FlexTensor, w: FlexTensor, b: FlexTensor, products: Products) -> FlexTensor {
         let (x, w, b) = (Dense::new(&x), Dense::new(&w), Dense::new(&b));
         let ([n, inner], [outer, _]) = (x.shape(), w.shape());
-        tensor(kernels::linear([n, inner, outer], &x, &w, Some(&b), batch_invariant), [n, outer])
+        tensor(kernels::linear([n, inner, outer], &x, &w, Some(&b), products), [n, outer])
     }
 
     fn fused_layer_norm(x: FlexTensor, w: FlexTensor, b: FlexTensor, eps: f32) -> FlexTensor {
@@ -80,8 +88,8 @@ impl FusedOps for Flex {
         tensor(kernels::attention_without_saving(&q, &k, &v, &plan.spec, &plan.packing), q.shape())
     }
 
-    fn fused_token_log_probs(h: FlexTensor, e: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
-        Self::token_log_probs_saving(h, e, &targets).0
+    fn fused_token_log_probs(h: FlexTensor, e: FlexTensor, targets: Arc<[u32]>, products: Products) -> FlexTensor {
+        Self::token_log_probs_saving(h, e, &targets, products).0
     }
 
     fn fused_quantised_linear(x: FlexTensor, w: QuantisedMatrix, rounded: bool) -> FlexTensor {
@@ -95,18 +103,16 @@ impl FusedOps for Flex {
 }
 
 impl FusedBackward for Flex {
-    fn linear_dx(g: &FlexTensor, w: FlexTensor) -> FlexTensor {
+    fn linear_dx(g: &FlexTensor, w: FlexTensor, products: Products) -> FlexTensor {
         let (g, w) = (Dense::new(g), Dense::new(&w));
         let ([n, outer], [_, inner]) = (g.shape(), w.shape());
-        let dx = kernels::product([n, outer, inner], View::rows(&g, outer), View::rows(&w, inner));
-        tensor(dx, [n, inner])
+        tensor(kernels::linear_dx([n, inner, outer], &g, &w, products), [n, inner])
     }
 
-    fn linear_dw(g: &FlexTensor, x: FlexTensor) -> FlexTensor {
+    fn linear_dw(g: &FlexTensor, x: FlexTensor, products: Products) -> FlexTensor {
         let (g, x) = (Dense::new(g), Dense::new(&x));
         let ([n, outer], [_, inner]) = (g.shape(), x.shape());
-        let dw = kernels::product([outer, n, inner], View::rows(&g, outer).t(), View::rows(&x, inner));
-        tensor(dw, [outer, inner])
+        tensor(kernels::linear_dw([n, inner, outer], &g, &x, products), [outer, inner])
     }
 
     fn rms_norm_backward(x: FlexTensor, w: FlexTensor, eps: f32, g: FlexTensor) -> [FlexTensor; 2] {
@@ -160,9 +166,14 @@ impl FusedBackward for Flex {
         [tensor(dq, g.shape()), tensor(dk, v.shape()), tensor(dv, v.shape())]
     }
 
-    fn token_log_probs_saving(h: FlexTensor, e: FlexTensor, targets: &[u32]) -> (FlexTensor, Vec<TokenStats>) {
+    fn token_log_probs_saving(
+        h: FlexTensor,
+        e: FlexTensor,
+        targets: &[u32],
+        products: Products,
+    ) -> (FlexTensor, Vec<TokenStats>) {
         let (h, e) = (Dense::new(&h), Dense::new(&e));
-        with_stats(kernels::token_log_probs(&h, HeadMatrix::Dense(&e), h.shape()[1], targets))
+        with_stats(kernels::token_log_probs(&h, head(&e, products), h.shape()[1], targets))
     }
 
     fn token_log_probs_backward(
@@ -171,10 +182,10 @@ impl FusedBackward for Flex {
         targets: &[u32],
         saved: &[TokenStats],
         g: FlexTensor,
+        products: Products,
     ) -> [FlexTensor; 2] {
         let (h, e, g) = (Dense::new(&h), Dense::new(&e), Dense::new(&g));
-        let head = HeadMatrix::Dense(&e);
-        let (dh, de) = kernels::token_log_probs_backward(&h, head, h.shape()[1], targets, saved, &g);
+        let (dh, de) = kernels::token_log_probs_backward(&h, head(&e, products), h.shape()[1], targets, saved, &g);
         [tensor(dh, h.shape()), tensor(de, e.shape())]
     }
 

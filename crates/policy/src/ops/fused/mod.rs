@@ -12,7 +12,7 @@ use burn::backend::{Backend, backend_extension};
 use rlar_quant::QuantisedMatrix;
 
 use super::Packing;
-use super::kernels::{Activation, AttentionSaved, AttentionSpec, TokenStats};
+use super::kernels::{Activation, AttentionSaved, AttentionSpec, Products, TokenStats};
 
 /// The parameters of an attention call other than its tensors.
 #[derive(Clone, Debug)]
@@ -26,16 +26,14 @@ pub struct AttentionPlan {
 /// The forward passes of the fused operations, which models call.
 #[backend_extension(Flex, Autodiff)]
 pub trait FusedOps: Backend {
-    /// Linear layer without bias: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`. With `batch_invariant`, the result of
-    /// a row does not depend on the other rows.
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, batch_invariant: bool) -> FloatTensor<Self>;
-    /// Linear layer with bias: `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]`. With
-    /// `batch_invariant`, the result of a row does not depend on the other rows.
+    /// Linear layer without bias: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`.
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, products: Products) -> FloatTensor<Self>;
+    /// Linear layer with bias: `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]`.
     fn fused_affine(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        batch_invariant: bool,
+        products: Products,
     ) -> FloatTensor<Self>;
     /// Layer norm of each row of `x` `[n, d]`, multiplied by `w` `[1, d]`, plus `b` `[1, d]`.
     fn fused_layer_norm(
@@ -59,7 +57,12 @@ pub trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
     /// Computes for each row of `h` `[n, d]` the log-prob of its target and the entropy in nats, both under the softmax
     /// of `h · eᵀ` for `e` `[vocab, d]`: `[n, 2]`.
-    fn fused_token_log_probs(h: FloatTensor<Self>, e: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
+    fn fused_token_log_probs(
+        h: FloatTensor<Self>,
+        e: FloatTensor<Self>,
+        targets: Arc<[u32]>,
+        products: Products,
+    ) -> FloatTensor<Self>;
     /// Linear layer whose matrix is in quantised blocks: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`. With
     /// `rounded`, `x` is rounded to 8 bits per block.
     fn fused_quantised_linear(x: FloatTensor<Self>, w: QuantisedMatrix, rounded: bool) -> FloatTensor<Self>;
@@ -71,9 +74,9 @@ pub trait FusedOps: Backend {
 /// the gradient with respect to an operation's output.
 pub trait FusedBackward: FusedOps {
     /// Gradient of [`FusedOps::fused_linear`] with respect to `x`, given the gradient `g` with respect to its output.
-    fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>, products: Products) -> FloatTensor<Self>;
     /// Gradient of [`FusedOps::fused_linear`] with respect to `w`, given the gradient `g` with respect to its output.
-    fn linear_dw(g: &FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_dw(g: &FloatTensor<Self>, x: FloatTensor<Self>, products: Products) -> FloatTensor<Self>;
     /// Gradient of [`FusedOps::fused_affine`] with respect to `b`, given the gradient `g` with respect to its output.
     fn linear_db(g: &FloatTensor<Self>) -> FloatTensor<Self>;
     /// Gradients of [`FusedOps::fused_layer_norm`] with respect to `x`, `w` and `b`, given the gradient `g` with
@@ -123,6 +126,7 @@ pub trait FusedBackward: FusedOps {
         h: FloatTensor<Self>,
         e: FloatTensor<Self>,
         targets: &[u32],
+        products: Products,
     ) -> (FloatTensor<Self>, Vec<TokenStats>);
     /// Gradients of [`FusedOps::fused_token_log_probs`] with respect to `h` and `e`, given the gradient `g` with
     /// respect to its output and the values `saved` by the forward pass.
@@ -132,6 +136,7 @@ pub trait FusedBackward: FusedOps {
         targets: &[u32],
         saved: &[TokenStats],
         g: FloatTensor<Self>,
+        products: Products,
     ) -> [FloatTensor<Self>; 2];
     /// Gradient of [`FusedOps::fused_quantised_linear`] with respect to `x`, given the gradient `g` with respect to its
     /// output.

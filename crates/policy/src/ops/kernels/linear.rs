@@ -1,12 +1,10 @@
-//! `x · wᵀ` for few rows: every weight is read once, and the result of a row does not depend on the other rows.
-//!
-//! A SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum
+//! Linear layers. For few rows, every weight is read once, and the result of a row does not depend on the other rows: a SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum
 //! crosses lanes.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{View, matmul, product};
+use super::{View, matmul, matmul_bf16, product, product_bf16};
 
 /// Largest number of rows of `x` for which the kernel of this file is faster than `gemm`. It reads each weight once,
 /// while `gemm` first packs the weights.
@@ -50,7 +48,7 @@ impl WithSimd for Lanes {
 }
 
 /// The products of all rows of `x` and `w`: `y[i · stride + o] = x[i] · w[o]`.
-struct Products<'a> {
+struct FewRows<'a> {
     x: &'a TransposedRows,
     w: &'a [f32],
     inner: usize,
@@ -58,7 +56,7 @@ struct Products<'a> {
     stride: usize,
 }
 
-impl WithSimd for Products<'_> {
+impl WithSimd for FewRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -110,21 +108,47 @@ fn tile<S: Simd, const V: usize, const O: usize>(
     }
 }
 
-/// Linear layer `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and, unless it is `None`, `b` `[outer]`. With
-/// `batch_invariant`, the result of a row does not depend on the other rows, bit for bit.
-pub fn linear(
-    [n, inner, outer]: [usize; 3],
-    x: &[f32],
-    w: &[f32],
-    b: Option<&[f32]>,
-    batch_invariant: bool,
-) -> Vec<f32> {
-    if n > FEW && !batch_invariant {
+/// How matrix products with weights are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// In `f32`.
+    Single,
+    /// In `f32`; the result of a row does not depend on the other rows, bit for bit.
+    BatchInvariant,
+    /// With inputs rounded to bfloat16 and sums in `f32`, except for few rows, where reading the weights takes longer than
+    /// the products.
+    Bf16,
+}
+
+/// Gradient `g · w` `[n, inner]` of a linear layer with respect to its input, for `g` `[n, outer]` and `w` `[outer, inner]`.
+pub fn linear_dx([n, inner, outer]: [usize; 3], g: &[f32], w: &[f32], products: Products) -> Vec<f32> {
+    let product = if products == Products::Bf16 { product_bf16 } else { product };
+    product([n, outer, inner], View::rows(g, outer), View::rows(w, inner))
+}
+
+/// Gradient `gᵀ · x` `[outer, inner]` of a linear layer with respect to its weights, for `g` `[n, outer]` and `x`
+/// `[n, inner]`.
+pub fn linear_dw([n, inner, outer]: [usize; 3], g: &[f32], x: &[f32], products: Products) -> Vec<f32> {
+    let product = if products == Products::Bf16 { product_bf16 } else { product };
+    product([outer, n, inner], View::rows(g, outer).t(), View::rows(x, inner))
+}
+
+/// Linear layer `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and, unless it is `None`, `b` `[outer]`.
+pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f32]>, products: Products) -> Vec<f32> {
+    if n > FEW && products != Products::BatchInvariant {
         let (shape, x, w) = ([n, inner, outer], View::rows(x, inner), View::rows(w, inner).t());
-        let Some(b) = b else { return product(shape, x, w) };
-        let mut y = b.repeat(n);
-        matmul(shape, x, w, &mut y, outer, true, true);
-        return y;
+        return match (products, b) {
+            (Products::Bf16, None) => product_bf16(shape, x, w),
+            (_, None) => product(shape, x, w),
+            (_, Some(b)) => {
+                let mut y = b.repeat(n);
+                match products {
+                    Products::Bf16 => matmul_bf16(shape, x, w, &mut y, outer, true),
+                    _ => matmul(shape, x, w, &mut y, outer, true, true),
+                }
+                y
+            }
+        };
     }
     let arch = Arch::new();
     let lanes = arch.dispatch(Lanes);
@@ -133,7 +157,7 @@ pub fn linear(
     for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
         let x = TransposedRows::new(x, inner, lanes);
         if x.rows * inner * outer < ALONE {
-            arch.dispatch(Products { x: &x, w, inner, y, stride: outer });
+            arch.dispatch(FewRows { x: &x, w, inner, y, stride: outer });
             continue;
         }
         // Each task computes a block of columns; then the blocks are copied side by side.
@@ -143,7 +167,7 @@ pub fn linear(
             .map(|w| {
                 let width = w.len() / inner;
                 let mut y = vec![0f32; x.rows * width];
-                arch.dispatch(Products { x: &x, w, inner, y: &mut y, stride: width });
+                arch.dispatch(FewRows { x: &x, w, inner, y: &mut y, stride: width });
                 y
             })
             .collect();

@@ -4,13 +4,15 @@ use rayon::prelude::*;
 use rlar_quant::QuantisedMatrix;
 
 use super::quantised::{product_or_nan, transposed_or_nan};
-use super::{View, exp, matmul, max, sum};
+use super::{View, exp, matmul, matmul_bf16, max, sum};
 
 /// The matrix `[vocab, d]` of an output head, from which logits are computed.
 #[derive(Clone, Copy, Debug)]
 pub enum HeadMatrix<'a> {
     /// A matrix in `f32`, row by row.
     Dense(&'a [f32]),
+    /// A matrix in `f32`, row by row, for products in bfloat16.
+    Bf16(&'a [f32]),
     /// A frozen matrix in quantised blocks.
     Quantised(&'a QuantisedMatrix),
 }
@@ -19,7 +21,7 @@ impl HeadMatrix<'_> {
     /// Number of rows: the size of the vocabulary.
     fn vocab(self, d: usize) -> usize {
         match self {
-            Self::Dense(e) => e.len() / d,
+            Self::Dense(e) | Self::Bf16(e) => e.len() / d,
             Self::Quantised(e) => e.rows(),
         }
     }
@@ -30,6 +32,10 @@ impl HeadMatrix<'_> {
             Self::Dense(e) => {
                 let vocab = e.len() / d;
                 matmul([h.len() / d, d, vocab], View::rows(h, d), View::rows(e, d).t(), z, vocab, false, true);
+            }
+            Self::Bf16(e) => {
+                let vocab = e.len() / d;
+                matmul_bf16([h.len() / d, d, vocab], View::rows(h, d), View::rows(e, d).t(), z, vocab, false);
             }
             Self::Quantised(e) => product_or_nan(h, e, z),
         }
@@ -43,7 +49,23 @@ impl HeadMatrix<'_> {
                 let (n, vocab) = (dh.len() / d, e.len() / d);
                 matmul([n, vocab, d], View::rows(dz, vocab), View::rows(e, d), dh, d, false, true);
             }
+            Self::Bf16(e) => {
+                let (n, vocab) = (dh.len() / d, e.len() / d);
+                matmul_bf16([n, vocab, d], View::rows(dz, vocab), View::rows(e, d), dh, d, false);
+            }
             Self::Quantised(e) => transposed_or_nan(dz, e, dh),
+        }
+    }
+
+    /// Adds the gradient with respect to the matrix to `de` `[vocab, d]`, given that with respect to logits, `dz`
+    /// `[n, vocab]`. A matrix in quantised blocks is frozen.
+    fn add_gradient(self, dz: &[f32], h: &[f32], d: usize, de: &mut [f32]) {
+        let (n, vocab) = (h.len() / d, self.vocab(d));
+        let (dz, h) = (View::rows(dz, vocab).t(), View::rows(h, d));
+        match self {
+            Self::Dense(_) => matmul([vocab, n, d], dz, h, de, d, true, true),
+            Self::Bf16(_) => matmul_bf16([vocab, n, d], dz, h, de, d, true),
+            Self::Quantised(_) => {}
         }
     }
 }
@@ -124,14 +146,14 @@ pub fn token_log_probs_backward(
     g: &[f32],
 ) -> (Vec<f32>, Vec<f32>) {
     let vocab = e.vocab(d);
-    let trained = matches!(e, HeadMatrix::Dense(_));
+    let trained = !matches!(e, HeadMatrix::Quantised(_));
     let (mut dh, mut de) = (vec![0f32; h.len()], vec![0f32; if trained { vocab * d } else { 0 }]);
     let chunk = logit_rows(vocab);
     let mut z = vec![0f32; chunk.min(targets.len()) * vocab];
     let rows = h.chunks(chunk * d).zip(dh.chunks_mut(chunk * d));
     let rows = rows.zip(targets.chunks(chunk)).zip(saved.chunks(chunk)).zip(g.chunks(chunk * 2));
     for ((((h, dh), y), saved), g) in rows {
-        let (n, z) = (y.len(), &mut z[..y.len() * vocab]);
+        let z = &mut z[..y.len() * vocab];
         e.logits(h, d, z);
         z.par_chunks_mut(vocab * 8)
             .zip(y.par_chunks(8))
@@ -139,9 +161,7 @@ pub fn token_log_probs_backward(
             .zip(g.par_chunks(16))
             .for_each(|(((z, y), saved), g)| log_prob_backward_rows(z, vocab, y, saved, g));
         e.hidden_gradient(z, d, dh);
-        if trained {
-            matmul([vocab, n, d], View::rows(z, vocab).t(), View::rows(h, d), &mut de, d, true, true);
-        }
+        e.add_gradient(z, h, d, &mut de);
     }
     (dh, de)
 }

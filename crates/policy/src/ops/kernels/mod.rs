@@ -1,7 +1,8 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
-//! There are two kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
-//! element that it can access is inside its slice. `simd!` compiles one body for several instruction sets and calls
+//! There are three kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
+//! element that it can access is inside its slice. [`matmul_bf16`] uses the processor's instructions, after asking for them,
+//! and writes disjoint tiles from several threads. `simd!` compiles one body for several instruction sets and calls
 //! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
 //! of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]
@@ -189,6 +190,11 @@ macro_rules! simd {
 mod activation;
 mod attention;
 mod attention_cached;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_bf16.rs"]
+mod bf16;
 mod disentangled;
 mod elementwise;
 mod linear;
@@ -200,11 +206,12 @@ mod softmax;
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
 pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
 pub use attention_cached::{KvSlot, attention_cached};
+pub use bf16::{has_bf16, matmul_bf16, product_bf16};
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
 };
-pub use linear::linear;
+pub use linear::{Products, linear, linear_dw, linear_dx};
 pub use log_probs::{HeadMatrix, TokenStats, token_log_probs, token_log_probs_backward};
 pub use quantised::{quantised_linear, quantised_linear_dx};
 pub use rope::{Rope, RopeConfig, RopeKind};
