@@ -48,7 +48,7 @@ bench-start *ARGS:
 bench-memory *ARGS:
     cargo build --release && scripts/bench-memory.py {{ARGS}}
 
-# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains), or resume it
+# Run a learning experiment of docs/results (math, ablations, smollm2, failures, four-domains), or resume it
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 
@@ -115,7 +115,7 @@ thorough:
 
 # Generate the config reference
 docs:
-    cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/config.md
+    cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/reference/config.md
 
 # Generate the data sets
 datasets:

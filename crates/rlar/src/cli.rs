@@ -105,7 +105,7 @@ pub enum Command {
     TrainRm(TrainingArguments),
     /// Evaluate a policy on suites or on a config's held-out data, or rewards on a benchmark.
     #[command(
-        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or the path of a suite's YAML file (docs/eval.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
+        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or the path of a suite's YAML file (docs/reference/evaluation.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
     )]
     Eval(Box<EvalArguments>),
     /// Write a commented config for a data set and a model.
@@ -148,7 +148,7 @@ pub enum Command {
     Score(ScoreArguments),
     /// Serve rewards over HTTP to trainers that run elsewhere.
     #[command(
-        after_help = "Prints the address as the first line of standard output. docs/serve.md describes the routes.\n\nExamples:\n  rlar serve --library library\n  rlar serve --config multitask.yaml --port 9000\n  RLAR_SERVE_TOKEN=$(openssl rand -hex 32) rlar serve --library library --host 0.0.0.0"
+        after_help = "Prints the address as the first line of standard output. docs/reference/serve.md describes the routes.\n\nExamples:\n  rlar serve --library library\n  rlar serve --config multitask.yaml --port 9000\n  RLAR_SERVE_TOKEN=$(openssl rand -hex 32) rlar serve --library library --host 0.0.0.0"
     )]
     Serve(Box<ServeArguments>),
     /// Write a model as a Hugging Face folder: from a GGUF file, or with its LoRA adapter merged.
@@ -208,7 +208,7 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print the JSON Schema of configs, or a reference of their keys.
     #[command(
-        after_help = "Examples:\n  rlar config schema > rlar.schema.json\n  rlar config schema --markdown > docs/config.md"
+        after_help = "Examples:\n  rlar config schema > rlar.schema.json\n  rlar config schema --markdown > docs/reference/config.md"
     )]
     Schema {
         /// Print the reference, as Markdown.

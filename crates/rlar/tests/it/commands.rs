@@ -33,8 +33,8 @@ fn the_schema_is_json_schema_and_the_reference_is_made_from_it() {
     let schema: serde_json::Value = serde_json::from_slice(&run(folder.path(), &["config", "schema"]).stdout).unwrap();
     assert!(schema["$schema"].is_string() && schema["properties"]["train"].is_object());
     let markdown = text(&run(folder.path(), &["config", "schema", "--markdown"]).stdout);
-    let committed = include_str!("../../../../docs/config.md");
-    assert!(markdown == committed, "docs/config.md is out of date; run `just docs`");
+    let committed = include_str!("../../../../docs/reference/config.md");
+    assert!(markdown == committed, "docs/reference/config.md is out of date; run `just docs`");
 }
 
 #[test]
