@@ -113,9 +113,10 @@ attack-control *FOLDERS:
 thorough:
     scripts/thorough.sh
 
-# Generate the config reference
+# Generate the references of config keys and of commands
 docs:
     cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/reference/config.md
+    cargo run --release -- commands > target/commands.md && mv target/commands.md docs/reference/commands.md
 
 # Generate the data sets
 datasets:

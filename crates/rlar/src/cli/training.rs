@@ -57,7 +57,8 @@ pub struct TrainingArguments {
     /// Continue the run in the run folder; with `auto`, start it if there is none.
     #[arg(long, num_args = 0..=1, default_missing_value = "always", value_name = "WHEN")]
     pub resume: Option<Resume>,
-    /// Print the resolved config and the expected memory, tokens, tools and time; write nothing.
+    /// Print the resolved config, the tools, and the expected memory, tokens and time, for which one step is tried; write
+    /// nothing.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
     /// Print a JSON object per event on standard output, one on each line, instead of text;

@@ -38,6 +38,21 @@ fn the_schema_is_json_schema_and_the_reference_is_made_from_it() {
 }
 
 #[test]
+fn the_reference_of_commands_is_what_help_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let markdown = text(&run(folder.path(), &["commands"]).stdout);
+    let committed = include_str!("../../../../docs/reference/commands.md");
+    assert!(markdown == committed, "docs/reference/commands.md is out of date; run `just docs`");
+    // Every row of a command's table has words of its help, and every choice is there.
+    for part in
+        ["## rlar rewards test\n", "`--seed <SEED>`", "`auto`: Continue the run", "rlar train --config math.yaml"]
+    {
+        assert!(markdown.contains(part), "{part}");
+    }
+    assert!(!markdown.contains("## rlar commands"), "a hidden command is described");
+}
+
+#[test]
 fn rewards_are_fetched_from_anywhere_with_an_embedded_config() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &["fetch-rewards", "--config", "math.yaml", "--library", "tools"]);
