@@ -8,9 +8,9 @@ train *ARGS:
 test:
     cargo test --release --workspace
 
-# Check formatting and lints, and the limits on names and lengths in CONTRIBUTING.md
+# Check formatting and lints, the limits on names and lengths in CONTRIBUTING.md, and the links and commands of the documentation
 lint:
-    cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings && scripts/check-house.py
+    cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings && scripts/check-house.py && scripts/check-docs.py
 
 # Type-check the CUDA build, without the LLVM download that building it needs
 check-cuda:
@@ -112,6 +112,10 @@ attack-control *FOLDERS:
 # Run the long checks: many kills, every Python on the machine, 100,000 verdicts in a row, a million replies to one server
 thorough:
     scripts/thorough.sh
+
+# Run the commands of the tutorials in their short form
+tutorials *PAGES:
+    cargo build --release && scripts/check-docs.py --run target/release/rlar {{PAGES}}
 
 # Generate the references of config keys and of commands
 docs:

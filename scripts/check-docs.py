@@ -3,14 +3,15 @@
 
 - every link in a Markdown file leads to a file of the repository, and its #anchor to a heading (by GitHub's rules);
 - every path `docs/….md` in code, scripts and configs exists;
-- every `rlar` command in a block of shell commands names a command and options of docs/reference/commands.md.
+- every `rlar` command in a block of shell commands, or in code within a sentence, names a command and options of
+  docs/reference/commands.md.
 
 With `--run RLAR` it also runs commands, those of each page in an empty folder of its own, one after the other. What is run is
 marked by a comment above a block:
 
     <!-- run -->                      the block is run as it is
     <!-- run: TEXT => OTHER -->       the same with OTHER in place of TEXT, for a shorter run; several pairs are separated by `;`
-    <!-- file: NAME -->               the block is written to the file NAME
+    <!-- file: NAME -->               the block is written to the file NAME; pairs as above may follow after a `;`
 
 Blocks without a comment need a network, a GPU, other packages or more time; their commands are only compared with
 docs/reference/commands.md.
@@ -31,6 +32,7 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMANDS = "docs/reference/commands.md"
+FOLDERS = (".ci", "configs", "crates", "datasets", "docs", "scripts")
 LINK = re.compile(r"\]\(<?([^()\s>]*(?:\([^()\s]*\)[^()\s]*)*)>?(?:\s+\"[^\"]*\")?\)")
 MENTION = re.compile(r"docs/[\w./-]+\.md\b")
 MARK = re.compile(r"^<!--\s*(run|file)(?::\s*(.*?))?\s*-->$")
@@ -86,11 +88,11 @@ def slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-def tracked():
-    """The repository's files that git tracks, and new ones that it does not ignore."""
-    out = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-                         cwd=ROOT, capture_output=True, text=True, check=True)
-    return [name for name in out.stdout.split("\n") if name and (ROOT / name).is_file()]
+def sources():
+    """The repository's own files, relative to its root; no outputs of builds and runs."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + list(ROOT.glob("*"))
+    names = [path.relative_to(ROOT).as_posix() for path in paths if path.is_file()]
+    return sorted(name for name in names if "__pycache__" not in name)
 
 
 def broken_links(page, pages):
@@ -141,9 +143,9 @@ def reference(page):
     return options
 
 
-def unknown_words(block, options):
-    """Commands and options of rlar in a block that the reference does not have, as (line, text)."""
-    text = re.sub(r"\\\n", lambda _: "  ", block.text)
+def unknown_words(text, options):
+    """Commands and options of rlar in shell commands that the reference does not have, each as a line of text."""
+    text = re.sub(r"\\\n", lambda _: "  ", text)
     for line in text.split("\n"):
         for part in re.split(r"\s(?:\||&&|;|&|\$\()\s?|\$\(", line):
             try:
@@ -173,17 +175,18 @@ def run(page, rlar):
     for block in page.blocks:
         if not block.mark:
             continue
-        kind, rest = block.mark[1], block.mark[2] or ""
+        pairs = [part.strip() for part in (block.mark[2] or "").split(";") if part.strip()]
+        name = shlex.quote(pairs.pop(0)) if block.mark[1] == "file" else None
         text = block.text
-        if kind == "file":
-            script += [f"mkdir -p \"$(dirname {shlex.quote(rest)})\"", f"cat >{shlex.quote(rest)} <<'END_OF_FILE'", text + "END_OF_FILE"]
-            continue
-        for pair in filter(None, rest.split(";")):
+        for pair in pairs:
             old, new = (side.strip() for side in pair.split("=>"))
             if old not in text:
                 return f"{page.path}:{block.line}: the block does not contain `{old}`"
             text = text.replace(old, new)
-        script += [f"echo '== {page.path}:{block.line}'", text]
+        if name:
+            script.append(f"mkdir -p \"$(dirname {name})\"\ncat >{name} <<'END_OF_FILE'\n{text}END_OF_FILE")
+        else:
+            script.append(f"echo '== {page.path}:{block.line}'\n{text}")
     if len(script) == 1:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +218,7 @@ def main():
     options.add_argument("--run", metavar="RLAR", type=pathlib.Path, help="run the marked commands with this binary")
     options.add_argument("page", nargs="*", help="check these pages only")
     options = options.parse_args()
-    names = tracked()
+    names = sources()
     pages = {name: Page(name) for name in names if name.endswith(".md")}
     commands = reference(pages[COMMANDS])
     chosen = [pages[name] for name in (options.page or pages)]
@@ -224,7 +227,10 @@ def main():
         wrong += broken_links(page, pages)
         for block in page.blocks:
             if block.language in ("sh", "bash", "console"):
-                wrong += [f"{page.path}:{block.line}: {what}" for what in unknown_words(block, commands)]
+                wrong += [f"{page.path}:{block.line}: {what}" for what in unknown_words(block.text, commands)]
+        for number, line in page.prose:
+            for code in re.findall(r"`(rlar [a-z][^`]*)`", line):
+                wrong += [f"{page.path}:{number}: {what}" for what in unknown_words(code.replace("\\|", " "), commands)]
     ran = 0
     if options.run:
         for page in chosen:

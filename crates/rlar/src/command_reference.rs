@@ -18,7 +18,7 @@ pub fn markdown(root: &Command) -> String {
     let mut entries = Vec::new();
     collect(&mut entries, root, root.get_name().to_owned(), &[]);
     let mut out = String::from(
-        "# Commands\n\nEvery command of rlar with its options. Written by `rlar commands`, from what `--help` says. Every \
+        "# Commands\n\nEvery command of rlar with its options. Written by `just docs` from what `--help` says. Every \
          command also has `--help` and the options of `rlar`; a command below another one, such as `rlar rewards test`, has \
          the options of that one, too.\n\n| command | what it does |\n| --- | --- |\n",
     );
