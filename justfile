@@ -8,9 +8,9 @@ train *ARGS:
 test:
     cargo test --release --workspace
 
-# Check formatting and lints, and the limits on names and lengths in CONTRIBUTING.md
+# Check formatting and lints, the limits on names and lengths in CONTRIBUTING.md, and the links and commands of the documentation
 lint:
-    cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings && scripts/check-house.py
+    cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings && scripts/check-house.py && scripts/check-docs.py
 
 # Type-check the CUDA build, without the LLVM download that building it needs
 check-cuda:
@@ -48,7 +48,7 @@ bench-start *ARGS:
 bench-memory *ARGS:
     cargo build --release && scripts/bench-memory.py {{ARGS}}
 
-# Run a learning experiment of docs/results.md (math, ablations, smollm2, failures, four-domains, real-model), or resume it
+# Run a learning experiment of docs/results (math, ablations, smollm2, failures, four-domains, real-model), or resume it
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 
@@ -113,9 +113,14 @@ attack-control *FOLDERS:
 thorough:
     scripts/thorough.sh
 
-# Generate the config reference
+# Run the commands of the tutorials in their short form
+tutorials *PAGES:
+    cargo build --release && scripts/check-docs.py --run target/release/rlar {{PAGES}}
+
+# Generate the references of config keys and of commands
 docs:
-    cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/config.md
+    cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/reference/config.md
+    cargo run --release -- commands > target/commands.md && mv target/commands.md docs/reference/commands.md
 
 # Generate the data sets
 datasets:

@@ -23,7 +23,7 @@ from four_domains.truth import DOMAINS
 from learning_runs import ROOT, Runs
 
 PROMPTS = 8
-TITLE = "What {model} replied when it\n{did}\n(docs/results.md), recorded by scripts/record-four-domains.py."
+TITLE = "What {model} replied when it\n{did}\n(docs/results/four-domains.md), recorded by scripts/record-four-domains.py."
 
 
 def choose(experiment, library, llm):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The learning experiments of docs/results.md: runs what is missing, then writes the table, the curves and their data.
+"""The learning experiments of docs/results: runs what is missing, then writes the table, the curves and their data.
 
     pip install matplotlib                       for the curves; without it only their data is written
     cargo build --release

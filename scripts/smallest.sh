@@ -23,6 +23,9 @@ diff --recursive --brief --exclude README.md --exclude origins.yaml datasets "$s
 echo "== what scripts/four_domains calls true"
 limited scripts/test_four_domains.py
 
+echo "== the tutorials, in their short form"
+limited scripts/check-docs.py --run "$rlar"
+
 echo "== scripts/results.py"
 for experiment in math failures; do
     limited scripts/results.py "$experiment" --smallest --rlar "$rlar" --runs "$scratch/results"

@@ -97,15 +97,18 @@ pub enum Command {
         after_help = "Examples:\n  rlar train --config math.yaml\n  rlar train --config math.yaml --seed 1 --run runs/math-1\n  rlar train --config math.yaml --resume"
     )]
     Train(TrainArguments),
-    /// Fine-tune a policy on demonstrations.
+    /// Fine-tune a policy on demonstrations: rows with `prompt` and `demonstration`, or with `messages`, of which the
+    /// assistant's turns are learned.
     #[command(after_help = "Example:\n  rlar sft --config sft.yaml")]
     Sft(TrainingArguments),
-    /// Train a reward model on pairs of a chosen and a rejected reply.
-    #[command(after_help = "Example:\n  rlar train-rm --config reward-model.yaml")]
+    /// Train a reward model on pairs: rows with `prompt`, `chosen`, `rejected` and optionally `margin`.
+    #[command(
+        after_help = "Examples:\n  rlar train-rm --config reward-model.yaml\n  rlar score --model runs/reward-model/final --prompt '2 + 2 =' --response 4"
+    )]
     TrainRm(TrainingArguments),
     /// Evaluate a policy on suites or on a config's held-out data, or rewards on a benchmark.
     #[command(
-        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or the path of a suite's YAML file (docs/eval.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
+        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or the path of a suite's YAML file (docs/reference/evaluation.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
     )]
     Eval(Box<EvalArguments>),
     /// Write a commented config for a data set and a model.
@@ -138,7 +141,8 @@ pub enum Command {
         after_help = "Examples:\n  rlar plot runs/math reward --svg reward.svg\n  rlar plot runs/one runs/other kl --log --smooth 0.9 > kl.svg"
     )]
     Plot(PlotArguments),
-    /// Fill a library folder with the reward tools that a config's data needs.
+    /// Fill a library folder with the reward tools that a config's data needs: curated ones, and what agents write and find
+    /// if the config names a language model or a Hub. An interrupted command continues where it stopped.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewardsArguments),
     /// Score replies with a reward model or with reward tools.
@@ -146,9 +150,9 @@ pub enum Command {
         after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl\n  rlar score --tool math_equivalence --data replies.jsonl --cache scores.sqlite"
     )]
     Score(ScoreArguments),
-    /// Serve rewards over HTTP to trainers that run elsewhere.
+    /// Serve rewards over HTTP to trainers that run elsewhere. A reply that was not scored never gets a number.
     #[command(
-        after_help = "Prints the address as the first line of standard output. docs/serve.md describes the routes.\n\nExamples:\n  rlar serve --library library\n  rlar serve --config multitask.yaml --port 9000\n  RLAR_SERVE_TOKEN=$(openssl rand -hex 32) rlar serve --library library --host 0.0.0.0"
+        after_help = "Prints the address as the first line of standard output. docs/reference/serve.md describes the routes.\n\nExamples:\n  rlar serve --library library\n  rlar serve --config multitask.yaml --port 9000\n  RLAR_SERVE_TOKEN=$(openssl rand -hex 32) rlar serve --library library --host 0.0.0.0"
     )]
     Serve(Box<ServeArguments>),
     /// Write a model as a Hugging Face folder: from a GGUF file, or with its LoRA adapter merged.
@@ -156,7 +160,7 @@ pub enum Command {
         after_help = "Examples:\n  rlar convert --model model.gguf --output model\n  rlar convert --model runs/lora/adapter --output merged"
     )]
     Convert(ConvertArguments),
-    /// Continue a prompt, or chat.
+    /// Continue a prompt, or chat turn by turn; replies are streamed.
     #[command(
         after_help = "Examples:\n  rlar generate --model SmolLM2-135M-Instruct.Q4_1.gguf\n  rlar generate --model runs/math/final --prompt '12 + 30 ='\n  rlar generate --model model.gguf --prompt '1, 2, 3,' --plain --temperature 0"
     )]
@@ -186,9 +190,12 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Check that a device computes correctly, against recorded results and against the CPU.
+    /// Check that a device computes correctly, in f32 and bf16, against recorded results and against the CPU.
     #[command(after_help = "Example:\n  rlar gpu-check --device cuda:0")]
     GpuCheck(GpuCheckArguments),
+    /// Print the reference of all commands as Markdown.
+    #[command(hide = true)]
+    Commands,
     /// Print a script with which a shell completes commands and options of rlar.
     #[command(
         after_help = "Examples:\n  rlar completions bash > ~/.local/share/bash-completion/completions/rlar\n  rlar completions zsh > ~/.zfunc/_rlar\n  rlar completions fish > ~/.config/fish/completions/rlar.fish"
@@ -208,7 +215,7 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print the JSON Schema of configs, or a reference of their keys.
     #[command(
-        after_help = "Examples:\n  rlar config schema > rlar.schema.json\n  rlar config schema --markdown > docs/config.md"
+        after_help = "Examples:\n  rlar config schema > rlar.schema.json\n  rlar config schema --markdown > docs/reference/config.md"
     )]
     Schema {
         /// Print the reference, as Markdown.

@@ -13,8 +13,8 @@ use crate::cli::{Arguments, Command, ConfigCommand, ConvertArguments, DtypeArgum
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::{
-    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, report, rewards, rollouts,
-    sandbox, schema, score, serve, train, view,
+    check, command_reference, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, report,
+    rewards, rollouts, sandbox, schema, score, serve, train, view,
 };
 
 pub fn run(command: Command) -> Result<()> {
@@ -49,6 +49,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Config { command: ConfigCommand::Schema { markdown: false } } => {
             print(format!("{:#}\n", rlar_grpo::Config::schema()))
         }
+        Command::Commands => print(command_reference::markdown(&Arguments::command())),
         Command::Completions { shell } => completions(shell),
         Command::GpuCheck(arguments) => gpu_check::run(&arguments),
         Command::Sandbox { command } => sandbox::run(command),

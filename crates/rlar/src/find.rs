@@ -1,5 +1,5 @@
 //! The places in which files that a config or a suite names are looked for. The rule is the same for all of them;
-//! `docs/config.md` tells it to users.
+//! `docs/reference/config.md` tells it to users.
 
 use std::path::{Path, PathBuf};
 

@@ -70,7 +70,7 @@ impl Understood {
 fn config(data: &str, model: &str, understood: &Understood) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = String::from(
-        "# A job of GRPO. Every key: docs/config.md, or `rlar config schema --markdown`.\nversion: 1\nseed: 0\n",
+        "# A job of GRPO. Every key: docs/reference/config.md, or `rlar config schema --markdown`.\nversion: 1\nseed: 0\n",
     );
     let _ = write!(
         out,
@@ -91,8 +91,8 @@ fn config(data: &str, model: &str, understood: &Understood) -> String {
         }
     }
     out + "# The builtin agent chooses a reward tool for every prompt. To use a Python function of your own (TRL's, verl's\n# or \
-           rlar's form, docs/rewards.md):\n# rewards:\n#   python: reward.py:accuracy\n# To choose tools yourself, by domain:\n# \
-           rewards:\n#   assign:\n#     math: [{ tool: math_equivalence }]\nsampling:\n  max_tokens: 256          # replies are cut off here\n  \
+           rlar's form, docs/reference/python-functions.md):\n# rewards:\n#   python: reward.py:accuracy\n# To choose tools \
+           yourself, by domain:\n# rewards:\n#   assign:\n#     math: [{ tool: math_equivalence }]\nsampling:\n  max_tokens: 256          # replies are cut off here\n  \
            temperature: 1.0\ntrain:\n  steps: 100\n  prompts: 8               # prompts per step\n  group_size: 8            \
            # replies per prompt\noptimizer:\n  learning_rate: 1.0e-4    # for an adapter; about 1.0e-6 for all weights\n"
 }

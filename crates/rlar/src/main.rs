@@ -10,6 +10,7 @@ mod benchmark;
 mod check;
 mod choose;
 mod cli;
+mod command_reference;
 mod commands;
 mod compare;
 mod data;

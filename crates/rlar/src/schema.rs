@@ -1,4 +1,4 @@
-//! The reference of config keys (docs/config.md), made from the JSON Schema that checks configs.
+//! The reference of config keys (docs/reference/config.md), made from the JSON Schema that checks configs.
 
 use std::fmt::Write;
 

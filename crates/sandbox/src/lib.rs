@@ -13,8 +13,8 @@
 //! Verifiers and reward functions can import the module `rlar_tools`, whose functions [`building_blocks()`] lists.
 //!
 //! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a
-//! limit of [`SandboxLimits`] loses its process and affects no other call. `docs/sandbox.md` says what protects against
-//! what.
+//! limit of [`SandboxLimits`] loses its process and affects no other call. `docs/explanation/sandbox.md` says what protects
+//! against what.
 //!
 //! ```
 //! # #[cfg(target_os = "linux")]

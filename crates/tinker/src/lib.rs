@@ -2,7 +2,7 @@
 //! optimizer, the client sends tokens with log-probs and advantages, and says when to step.
 //!
 //! The servers are SkyRL and others that speak the same protocol. What is proven with which version is in
-//! `docs/scale.md`.
+//! `docs/how-to/scale.md`.
 //!
 //! - [`TinkerServer`]: an address with its key; what the server offers.
 //! - [`TrainingSession`]: keeps models alive by heartbeats, and creates them.

@@ -75,7 +75,7 @@ struct RecordMark {
 pub struct StepEvaluation {
     /// The step.
     pub step: u64,
-    /// The record's `eval`, as `docs/run.md` describes it.
+    /// The record's `eval`, as `docs/reference/run.md` describes it.
     pub eval: Value,
 }
 

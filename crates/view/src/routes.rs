@@ -75,7 +75,7 @@ pub fn router(state: Arc<ViewState>) -> Router {
 }
 
 async fn no_route() -> NoAnswer {
-    NoAnswer::not_found("no_route", "there is no such path; docs/view.md lists the routes")
+    NoAnswer::not_found("no_route", "there is no such path; docs/how-to/view.md lists the routes")
 }
 
 /// What a request asks for; every route reads what it needs.

@@ -2,7 +2,7 @@
 //! out; and the calls that replace the weights.
 //!
 //! Requests are sent once. The caller decides what to do with a server that fails, because only it knows whether another
-//! server can do the work. What is proven with which version is in `docs/scale.md`.
+//! server can do the work. What is proven with which version is in `docs/how-to/scale.md`.
 //!
 //! - [`VllmServer`]: an address with its key, and one method per call.
 //! - [`ServerFacts`]: what a server says about itself: version, models, settings.

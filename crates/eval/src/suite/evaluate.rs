@@ -227,7 +227,7 @@ impl SuiteResult {
         value.is_lower_bound && self.without_score() > 0
     }
 
-    /// The result as JSON, with the keys that `docs/eval.md` lists. Shares are numbers from 0 to 1.
+    /// The result as JSON, with the keys that `docs/reference/evaluation.md` lists. Shares are numbers from 0 to 1.
     pub fn json(&self) -> Value {
         let metric = |m: &MetricValue| {
             let mut json = json!({ "value": m.value });

@@ -92,7 +92,7 @@ pub struct LossTerms {
     pub importance_weights: Vec<f64>,
 }
 
-/// Computes the loss of a reply as its share of the minibatch's loss. `docs/algorithms.md` has the equations.
+/// Computes the loss of a reply as its share of the minibatch's loss. `docs/reference/algorithms.md` has the equations.
 pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minibatch) -> LossTerms {
     let a = algorithm;
     let n = reply.log_probs.len();

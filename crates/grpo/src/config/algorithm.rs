@@ -1,5 +1,5 @@
 //! Section `algorithm`: advantages, surrogate loss, aggregation, KL penalty, importance correction.
-//! `docs/algorithms.md` has the equations.
+//! `docs/reference/algorithms.md` has the equations.
 //!
 //! To add a variant, such as another surrogate loss: add it to its enum here, and its equation to the `match` in
 //! `algorithm/advantage.rs`, `algorithm/surrogate.rs`, `algorithm/kl.rs`, `algorithm/importance.rs` or (for

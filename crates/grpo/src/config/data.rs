@@ -5,8 +5,8 @@ use rlar_eval::PromptFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. `docs/config.md`, Paths, says in which
-/// folders they are looked for.
+/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. `docs/reference/config.md`, Paths, says
+/// in which folders they are looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {

@@ -3,8 +3,8 @@
 //! keys.
 //!
 //! To add a key: add a field to the struct of its section, with a default and a doc comment, which becomes the text in
-//! `docs/config.md`. If the key depends on others, add a check in `check.rs`. If a resumed run may change it, add it to
-//! `MAY_CHANGE` in `run/inputs.rs`.
+//! `docs/reference/config.md`. If the key depends on others, add a check in `check.rs`. If a resumed run may change it, add
+//! it to `MAY_CHANGE` in `run/inputs.rs`.
 
 mod algorithm;
 mod check;

@@ -1,5 +1,5 @@
 //! The paths in a config. In every one of them, `~` stands for the home folder. The program `rlar` decides in which
-//! folders relative paths are looked for, by one rule for all keys (`docs/config.md`, Paths).
+//! folders relative paths are looked for, by one rule for all keys (`docs/reference/config.md`, Paths).
 
 use rlar_data::{DataFiles, KeyProblem, expand_home};
 

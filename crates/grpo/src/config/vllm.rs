@@ -9,8 +9,8 @@ pub(super) const MAX_LORA_RANK: usize = 512;
 /// The lowest temperature at which vLLM samples; it replaces lower ones by this one.
 pub(super) const MIN_TEMPERATURE: f32 = 0.01;
 
-/// The vLLM servers of `sampling.engine: vllm`, and how the weights of every step get to them. `docs/scale.md` says how the
-/// servers are started.
+/// The vLLM servers of `sampling.engine: vllm`, and how the weights of every step get to them. `docs/how-to/scale.md` says
+/// how the servers are started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VllmConfig {

@@ -18,8 +18,8 @@ use crate::rollouts::zero_spread::ZeroSpread;
 use crate::update::policy_update::UpdateStats;
 use crate::update::train_state::Counters;
 
-/// The metrics of a step of reinforcement learning. `docs/run.md` explains every key. `None` is written as `null`;
-/// unless a field says otherwise, it means that there was nothing to measure.
+/// The metrics of a step of reinforcement learning. `docs/reference/run.md` explains every key. `None` is written as
+/// `null`; unless a field says otherwise, it means that there was nothing to measure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GrpoMetrics {
     /// Distribution of the rewards (weighted sums of the tools' scores) of the scored replies.

@@ -94,8 +94,9 @@ fn zero_spread(steps: &[StepFacts]) -> Option<String> {
     let advice = match accuracy {
         _ if identical => "the replies to a prompt are the same text: raise `sampling.temperature`",
         Some(accuracy) if accuracy < 0.05 => {
-            "nearly no reply is right: start from a stronger model, imitate demonstrations first (`warmup`; docs/run.md, \
-             Hints, has a recipe), or use easier prompts; a larger `train.group_size` finds rare right replies"
+            "nearly no reply is right: start from a stronger model, imitate demonstrations first (`warmup`; \
+             docs/reference/run.md, Hints, has a recipe), or use easier prompts; a larger `train.group_size` finds rare \
+             right replies"
         }
         Some(accuracy) if accuracy > 0.95 => "nearly every reply is right: use harder prompts",
         Some(_) => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::report::grpo_metrics::GrpoMetrics;
 
-/// A line of `metrics.jsonl`. `docs/run.md` explains every key. A value that cannot be known is `null`, not 0.
+/// A line of `metrics.jsonl`. `docs/reference/run.md` explains every key. A value that cannot be known is `null`, not 0.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepRecord {
     /// Number of the step, from 1.

@@ -37,7 +37,7 @@ fn a_policy_that_stays_as_it_was_is_named() {
 fn each_trouble_is_named_with_what_to_change() {
     for (step, words) in [
         (record(0.4, 0.2, 0.6, &tool("math_equivalence", 0)), ["60 % of the replies were cut off", "(64)"]),
-        (record(0.0, 0.9, 0.0, &tool("math_equivalence", 0)), ["nearly no reply is right", "docs/run.md, Hints,"]),
+        (record(0.0, 0.9, 0.0, &tool("math_equivalence", 0)), ["nearly no reply is right", "reference/run.md, Hints,"]),
         (record(1.0, 0.9, 0.0, &tool("math_equivalence", 0)), ["90 % of the groups", "use harder prompts"]),
         (record(0.4, 0.2, 0.0, &tool("own", 40)), ["`own` gave no score for 40 %", "no number"]),
         (

@@ -49,8 +49,8 @@ fn ordinary_texts_do_not_repeat_themselves_without_end() {
         empty,
         hex,
         include_str!("../../src/llm/repetition.rs").into(),
-        include_str!("../../../../docs/agents.md").into(),
-        include_str!("../../../../docs/config.md").into(),
+        include_str!("../../../../docs/explanation/agents.md").into(),
+        include_str!("../../../../docs/reference/config.md").into(),
     ];
     for text in texts {
         // Not at the end of the text, and not while it grows either.

@@ -1,4 +1,4 @@
-"""What is sent to the server and what it answers; `docs/serve.md` describes the JSON."""
+"""What is sent to the server and what it answers; `docs/reference/serve.md` describes the JSON."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ pub struct RewardBenchmarkArguments {
     /// Print the results as Markdown.
     #[arg(long)]
     pub markdown: bool,
-    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    /// Print a JSON object per event on standard output, one on each line, instead of text;
+    /// `docs/reference/run.md` describes them.
     #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
     /// The device of reward models: `cpu`, `cuda:N` or `auto`.

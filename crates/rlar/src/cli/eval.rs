@@ -79,7 +79,8 @@ pub struct PolicyEvalArguments {
     /// With suites: print the results as Markdown.
     #[arg(long, requires = "suites")]
     pub markdown: bool,
-    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    /// Print a JSON object per event on standard output, one on each line, instead of text;
+    /// `docs/reference/run.md` describes them.
     #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
     /// With suites: the model's device: `cpu`, `cuda:N` or `auto`; when absent, the config's, else the CPU.

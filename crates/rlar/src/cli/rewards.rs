@@ -61,8 +61,9 @@ pub enum RewardsCommand {
         #[arg(long)]
         agent: Option<ChoosingAgent>,
     },
-    /// Run the admission checks, which a tool must pass to be used, and write each tool's report into its folder. Exits
-    /// with 1 if a tool is refused or cannot be examined.
+    /// Run the admission checks, which a tool must pass to be used: among others, it ranks good replies above bad ones, and
+    /// rewards none of 28 hacks. Each tool's report is written into its folder. Exits with 1 if a tool is refused or cannot
+    /// be examined.
     #[command(
         after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
     )]

@@ -14,7 +14,7 @@ pub enum SandboxCommand {
     /// Run a Python program in the sandbox and report its end, time and memory.
     #[command(after_help = "Example:\n  rlar sandbox run program.py --input input.txt --seconds 5")]
     Run(SandboxRunArguments),
-    /// Run the built-in attacks on the sandbox and report what contained each.
+    /// Run the 81 built-in attacks on the sandbox and report what contained each.
     #[command(after_help = "Examples:\n  rlar sandbox attack\n  rlar sandbox attack --tier b")]
     Attack {
         /// The tier of confinement: `a` (namespaces, Landlock, seccomp, limits) or `b` (without namespaces); the

@@ -57,10 +57,12 @@ pub struct TrainingArguments {
     /// Continue the run in the run folder; with `auto`, start it if there is none.
     #[arg(long, num_args = 0..=1, default_missing_value = "always", value_name = "WHEN")]
     pub resume: Option<Resume>,
-    /// Print the resolved config and the expected memory, tokens, tools and time; write nothing.
+    /// Print the resolved config, the tools, and the expected memory, tokens and time, for which one step is tried; write
+    /// nothing.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
-    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    /// Print a JSON object per event on standard output, one on each line, instead of text;
+    /// `docs/reference/run.md` describes them.
     #[arg(long, conflicts_with = "dry_run")]
     pub json: bool,
     /// Override the config's number of steps.
@@ -78,7 +80,8 @@ pub struct FetchRewardsArguments {
     /// The folder to fill; when absent, the config's `rewards.library`, else `library`.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub library: Option<PathBuf>,
-    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    /// Print a JSON object per event on standard output, one on each line, instead of text;
+    /// `docs/reference/run.md` describes them.
     #[arg(long)]
     pub json: bool,
 }

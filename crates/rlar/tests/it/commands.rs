@@ -33,8 +33,23 @@ fn the_schema_is_json_schema_and_the_reference_is_made_from_it() {
     let schema: serde_json::Value = serde_json::from_slice(&run(folder.path(), &["config", "schema"]).stdout).unwrap();
     assert!(schema["$schema"].is_string() && schema["properties"]["train"].is_object());
     let markdown = text(&run(folder.path(), &["config", "schema", "--markdown"]).stdout);
-    let committed = include_str!("../../../../docs/config.md");
-    assert!(markdown == committed, "docs/config.md is out of date; run `just docs`");
+    let committed = include_str!("../../../../docs/reference/config.md");
+    assert!(markdown == committed, "docs/reference/config.md is out of date; run `just docs`");
+}
+
+#[test]
+fn the_reference_of_commands_is_what_help_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let markdown = text(&run(folder.path(), &["commands"]).stdout);
+    let committed = include_str!("../../../../docs/reference/commands.md");
+    assert!(markdown == committed, "docs/reference/commands.md is out of date; run `just docs`");
+    // Every row of a command's table has words of its help, and every choice is there.
+    for part in
+        ["## rlar rewards test\n", "`--seed <SEED>`", "`auto`: Continue the run", "rlar train --config math.yaml"]
+    {
+        assert!(markdown.contains(part), "{part}");
+    }
+    assert!(!markdown.contains("## rlar commands"), "a hidden command is described");
 }
 
 #[test]

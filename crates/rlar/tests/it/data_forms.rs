@@ -104,7 +104,7 @@ fn the_recipe_of_the_documentation_imitates_worked_solutions() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("gsm8k")).unwrap();
     write(folder.path(), "gsm8k/train.jsonl", &problems(|answer| format!("\n#### {answer}")));
-    let hints = include_str!("../../../../docs/run.md").split_once("## Hints").unwrap().1;
+    let hints = include_str!("../../../../docs/reference/run.md").split_once("## Hints").unwrap().1;
     let recipe = hints.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama");
     fs::write(folder.path().join("job.yaml"), format!("version: 1\nmodel:\n  path: {model}\n{recipe}")).unwrap();

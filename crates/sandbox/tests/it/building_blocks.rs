@@ -29,12 +29,12 @@ fn every_public_function_is_listed_with_a_summary_and_in_the_documentation() {
     for name in ["last_number", "final_answer", "chrf", "rouge_1", "token_f1", "code_block", "same_program"] {
         assert!(names.contains(&name), "{name}");
     }
-    let documentation = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rewards.md");
+    let documentation = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/tools.md");
     let documentation = std::fs::read_to_string(documentation).unwrap();
     for block in &blocks {
         assert!((20..110).contains(&block.summary.len()) && block.example.contains(block.name), "{block:?}");
         let call = block.signature.split(" -> ").next().unwrap();
-        assert!(documentation.contains(&format!("`{call}`")), "docs/rewards.md lacks `{call}`");
+        assert!(documentation.contains(&format!("`{call}`")), "docs/reference/tools.md lacks `{call}`");
     }
     let last_number = blocks.iter().find(|b| b.name == "last_number").unwrap().to_string();
     assert_eq!(last_number, "last_number(text) -> float | None: The last number in the text, or None if there is none");

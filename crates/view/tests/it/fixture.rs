@@ -36,7 +36,7 @@ pub struct FixtureReply<'a> {
     pub verdicts: Value,
 }
 
-/// Writes the rollouts of a step, with the columns that `docs/run.md` names.
+/// Writes the rollouts of a step, with the columns that `docs/reference/run.md` names.
 pub fn write_rollouts(run: &Path, step: u64, replies: &[FixtureReply]) -> PathBuf {
     let texts = |text: fn(&FixtureReply) -> String| Column::Text(replies.iter().map(text).collect());
     let numbers = |number: fn(&FixtureReply) -> Option<f64>| Column::Number(replies.iter().map(number).collect());
