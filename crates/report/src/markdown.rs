@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use rlar_view::evaluations::{HeldOutRow, SuiteRow};
+use rlar_view::measured_by::AccuracySource;
 
 use crate::commands::{report_command, run_command};
 use crate::comparison::{LAST_STEPS, config_differences, last_means};
@@ -19,6 +20,8 @@ use crate::{MeasuredRun, ReportedRun};
 const PLOTTED: [&str; 6] = ["reward", "accuracy", "heldout_accuracy", "loss", "kl", "reply_tokens"];
 /// Largest number of rows of a table.
 const MAX_ROWS: usize = 40;
+/// Largest number of tools of an accuracy.
+const MAX_TOOLS: usize = 8;
 /// Number of characters of a cell, and of a config.
 const MAX_CELL: usize = 200;
 const MAX_CONFIG: usize = 30_000;
@@ -49,7 +52,7 @@ pub fn summary(runs: &[ReportedRun], plots: Option<&str>, look: PlotLook) -> Mar
     for run in runs {
         results(&mut text, run, runs.len() > 1);
     }
-    last_steps(&mut text, &measured);
+    last_steps(&mut text, runs);
     let plots = plots.map(|beginning| plot_files(&measured, beginning, look)).unwrap_or_default();
     for plot in &plots {
         push(&mut text, format_args!("\n![{}]({})\n", plot.title, address(&plot.file.name)));
@@ -90,6 +93,7 @@ fn results(text: &mut String, run: &ReportedRun, several: bool) {
         push(text, format_args!("\nHeld-out accuracy{name}, with 95 % intervals (Wilson’s, by prompts):\n\n"));
         let rows: Vec<Vec<String>> = view.heldout.iter().take(MAX_ROWS).map(row).collect();
         text.push_str(&table(&["Kind of task", "Decoding", "Before", "After"], &rows));
+        source(text, &format!("Held-out accuracy{name}"), run.measured_by.heldout.as_ref());
     }
     if !view.suites.is_empty() {
         let row =
@@ -107,7 +111,22 @@ fn results(text: &mut String, run: &ReportedRun, several: bool) {
     }
 }
 
-fn last_steps(text: &mut String, runs: &[&MeasuredRun]) {
+/// What an accuracy is measured by, and what it cannot show; `what` is the accuracy, with the run's name where there are several.
+fn source(text: &mut String, what: &str, source: Option<&AccuracySource>) {
+    let Some(AccuracySource { tools, trained_on, .. }) = source else { return };
+    let list = |tools: &[String]| tools.iter().take(MAX_TOOLS).map(|tool| code(tool)).collect::<Vec<_>>().join(", ");
+    let trained = if trained_on.is_empty() {
+        "on which the policy is not trained".to_owned()
+    } else if trained_on.len() == tools.len() {
+        "on which the policy is trained: it cannot show that the reward was hacked".to_owned()
+    } else {
+        format!("of which the policy is trained on {}: it cannot show that this reward was hacked", list(trained_on))
+    };
+    push(text, format_args!("\n{what} is measured by {}, {trained}.\n", list(tools)));
+}
+
+fn last_steps(text: &mut String, reported: &[ReportedRun]) {
+    let runs = &measured(reported)[..];
     let means = last_means(runs);
     if means.is_empty() {
         return;
@@ -120,6 +139,10 @@ fn last_steps(text: &mut String, runs: &[&MeasuredRun]) {
     };
     push(text, format_args!("\nMeans over the last {LAST_STEPS} steps:\n\n"));
     text.push_str(&table(&head, &means.iter().map(row).collect::<Vec<_>>()));
+    for run in reported {
+        let name = if reported.len() > 1 { format!(" of {}", code(&run.measured.label)) } else { String::new() };
+        source(text, &format!("Accuracy{name}"), run.measured_by.accuracy.as_ref());
+    }
 }
 
 fn differences(text: &mut String, runs: &[ReportedRun]) {

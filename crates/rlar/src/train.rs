@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use rlar_grpo::{Config, Job, Method, Report, dry_run, hub_commits};
-use rlar_run::OutputMode;
+use rlar_run::{OutputMode, wrap};
+use rlar_view::measured_by::measured_by;
+use rlar_view::metric_table::MetricTable;
 use serde_json::{Value, json};
 
 use crate::cli::{Resume, TrainingArguments};
@@ -29,7 +31,19 @@ pub fn run(arguments: &TrainingArguments, method: Option<Method>) -> Result<()> 
     if mode == OutputMode::Json {
         return summary_event(&report, &config);
     }
-    print(format!("{report}\n{}", where_things_are(&config)))
+    print(format!("{report}{}\n{}", what_measured(&report, &config), where_things_are(&config)))
+}
+
+/// The line that says which tools measured the held-out accuracy, and whether the policy was trained on them; empty where
+/// nothing held out was measured.
+fn what_measured(report: &Report, config: &Config) -> String {
+    if report.measured.as_ref().is_none_or(|measured| measured.after.sampled.is_empty()) {
+        return String::new();
+    }
+    let (run, mut table) = (Path::new(&config.run.folder), MetricTable::default());
+    // Records that cannot be read say nothing of the tools that were trained on.
+    let _ = table.refresh(run);
+    measured_by(run, &table).heldout.map(|source| format!("{}\n", wrap(&source.text))).unwrap_or_default()
 }
 
 /// The last lines of a run: where its files are, and what to do with them.

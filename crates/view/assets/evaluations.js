@@ -5,6 +5,7 @@ import { ask } from "./api.js";
 import { benchmarkView } from "./benchmark.js";
 import { Chart } from "./chart.js";
 import { element, figures, number, percent, table } from "./dom.js";
+import { sourceRemarks } from "./measured_by.js";
 import { openStep } from "./overview.js";
 import { measured, resultTables, suiteReplies } from "./results.js";
 
@@ -39,6 +40,7 @@ export function evaluationTables(run, view, results = []) {
           ],
           view.heldout,
         ),
+    view.heldout.length === 0 ? null : element("div", {}, sourceRemarks("heldout", [run], [view.measured_by])),
     view.suites.length === 0
       ? null
       : table(
@@ -107,6 +109,7 @@ export async function evaluations(place, { runs, parameters }) {
           log: false,
           marks: [],
         });
+      chart.remark(sourceRemarks("heldout", [run], [view.measured_by]));
       charts.push({ chart, draw });
       place.append(element("div", { class: "charts" }, chart.element));
       draw();

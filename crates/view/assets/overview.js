@@ -4,6 +4,7 @@ import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { Chart, swatch } from "./chart.js";
 import { element, fill, note, number, problems, table } from "./dom.js";
+import { readSources, sourceRemarks } from "./measured_by.js";
 import { PANELS, columnsOf } from "./panels.js";
 import { nearest } from "./series.js";
 
@@ -46,6 +47,7 @@ export async function overview(place, { runs, summaries, parameters }) {
   const remember = () => history.replaceState(null, "", address("overview", runs, own({})));
   let data = [];
   let marks = [];
+  let sources = [];
 
   const draw = () => {
     for (const panel of PANELS) {
@@ -59,7 +61,9 @@ export async function overview(place, { runs, summaries, parameters }) {
         charts.set(panel.title, chart);
         grid.append(chart.element);
       }
-      charts.get(panel.title).show(curves, { ...look, marks: marks.flatMap((list) => list) });
+      const chart = charts.get(panel.title);
+      chart.show(curves, { ...look, marks: marks.flatMap((list) => list) });
+      if (panel.source !== undefined) chart.remark(sourceRemarks(panel.source, runs, sources));
     }
     if (charts.size === 0) fill(grid, note("No step is recorded yet. The curves begin with the first step."));
     else grid.querySelector(":scope > .note")?.remove();
@@ -67,7 +71,10 @@ export async function overview(place, { runs, summaries, parameters }) {
 
   const read = async (list) => {
     data = await Promise.all(runs.map((run) => readMetrics(run, PANELS, range)));
-    marks = await Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks));
+    [marks, sources] = await Promise.all([
+      Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks)),
+      readSources(runs),
+    ]);
     fill(about, summary(runs, list));
     fill(
       remarks,

@@ -1,10 +1,13 @@
 // Which curves are shown together, and under which names.
 
-/** The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. */
+/**
+ * The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. `source` is the kind of
+ * accuracy, of which is said by which tools it is measured.
+ */
 export const PANELS = [
   { title: "Mean reward", columns: ["reward/mean"] },
-  { title: "Accuracy", columns: ["accuracy"] },
-  { title: "Held-out accuracy", columns: ["eval/accuracy"] },
+  { title: "Accuracy", columns: ["accuracy"], source: "accuracy" },
+  { title: "Held-out accuracy", columns: ["eval/accuracy"], source: "heldout" },
   { title: "Replies cut off (share)", columns: ["cut_off"] },
   { title: "Groups without spread (share)", columns: ["zero_spread_groups"] },
   { title: "KL to the reference, k3 (nats per token)", columns: ["kl/k3"] },

@@ -26,7 +26,7 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 32] = [
+const FILES: [PageFile; 33] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
@@ -41,6 +41,7 @@ const FILES: [PageFile; 32] = [
     page_file!("exchanges.js", SCRIPT),
     page_file!("filters.js", SCRIPT),
     page_file!("history.js", SCRIPT),
+    page_file!("measured_by.js", SCRIPT),
     page_file!("overview.js", SCRIPT),
     page_file!("panels.js", SCRIPT),
     page_file!("paths.js", SCRIPT),

@@ -15,11 +15,12 @@ use crate::answer::{NoAnswer, found};
 use crate::assignments::assignments;
 use crate::config_values::{ConfigValue, config_values};
 use crate::downsample::{SampledMetrics, downsample};
-use crate::evaluations::evaluations;
+use crate::evaluations::{EvaluationsView, evaluations};
 use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
 use crate::library::{is_judge, library};
+use crate::measured_by::{MeasuredBy, measured_by};
 use crate::metric_table::{MetricTable, StepMark};
 use crate::prompt_means::prompt_means;
 use crate::reply_search::search_replies;
@@ -66,6 +67,7 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/api/exchanges", get(run_exchanges))
         .route("/api/exchange", get(one_exchange))
         .route("/api/evaluations", get(run_evaluations))
+        .route("/api/measured_by", get(run_measured_by))
         .route("/api/prompt_means", get(run_prompt_means))
         .merge(eval_routes::routes())
         .route("/api/growth", get(growth))
@@ -187,6 +189,13 @@ struct ServiceAnswer {
     first_step: Option<u64>,
     last_step: Option<u64>,
     tools: Vec<ToolService>,
+}
+
+#[derive(Serialize)]
+struct EvaluationsAnswer {
+    #[serde(flatten)]
+    view: EvaluationsView,
+    measured_by: MeasuredBy,
 }
 
 #[derive(Serialize)]
@@ -352,10 +361,16 @@ async fn one_exchange(State(state): Shared, question: Asked<Question>) -> Respon
 
 async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |state, run, asked| {
-        let during = state.tables.with(&asked.run, run, |table| table.evaluations.clone())?;
-        evaluations(run, during)
+        let read = |table: &MetricTable| (table.evaluations.clone(), measured_by(run, table));
+        let (during, measured_by) = state.tables.with(&asked.run, run, read)?;
+        Ok(EvaluationsAnswer { view: evaluations(run, during)?, measured_by })
     })
     .await
+}
+
+async fn run_measured_by(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| state.tables.with(&asked.run, run, |table| measured_by(run, table)))
+        .await
 }
 
 async fn run_prompt_means(State(state): Shared, question: Asked<Question>) -> Response {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rlar_view::evaluations::{CountedReplies, HeldOutRow, MeasuredFigure, SuiteRow};
 use rlar_view::summary::RunState;
 
-use super::parts::{cell, command, for_each_run, numbers, table, words};
+use super::parts::{cell, command, for_each_run, numbers, sources, table, words};
 use crate::commands::{paths, plot_command, run_command, suite_commands};
 use crate::comparison::{LAST_STEPS, last_means};
 use crate::figure::{MAX_MARKED_STEPS, marked_steps};
@@ -65,7 +65,10 @@ pub fn results(runs: &[ReportedRun]) -> Markup {
                 @if is_empty {
                     p { "Nothing was measured: the config has no held-out data and no suites, or the run has not come so far." }
                 }
-                @if !view.heldout.is_empty() { (heldout(run)) }
+                @if !view.heldout.is_empty() {
+                    (heldout(run))
+                    (sources(std::slice::from_ref(run), |by| by.heldout.as_ref()))
+                }
                 @if !view.suites.is_empty() { (suites(run)) }
                 @if !view.preferred.is_empty() {
                     p { "Held-out pairs that are ranked right, before and after: "
@@ -149,8 +152,8 @@ fn suites(run: &ReportedRun) -> Markup {
 }
 
 /// The curves of all panels.
-pub fn curves(runs: &[ReportedRun], look: PlotLook) -> Markup {
-    let runs = measured(runs);
+pub fn curves(reported: &[ReportedRun], look: PlotLook) -> Markup {
+    let runs = measured(reported);
     let figures = figures(&runs, look);
     if figures.is_empty() {
         return html! { p { "No step is recorded yet. The curves begin with the first step." } };
@@ -169,6 +172,10 @@ pub fn curves(runs: &[ReportedRun], look: PlotLook) -> Markup {
                 figure {
                     figcaption { (figure.title) }
                     (svg_inline(figure))
+                    @if figure.name == "accuracy" || figure.name == "domain_accuracy" {
+                        (sources(reported, |by| by.accuracy.as_ref()))
+                    }
+                    @if figure.name == "heldout_accuracy" { (sources(reported, |by| by.heldout.as_ref())) }
                     (command(&plot_command(&runs, figure)))
                 }
             }
@@ -209,8 +216,8 @@ pub fn marks(runs: &[ReportedRun]) -> Option<Markup> {
 }
 
 /// Means over the last steps, side by side; `None` without steps.
-pub fn last_steps(runs: &[ReportedRun]) -> Option<Markup> {
-    let runs = measured(runs);
+pub fn last_steps(reported: &[ReportedRun]) -> Option<Markup> {
+    let runs = measured(reported);
     let means = last_means(&runs);
     let mut headings = vec![words("Metric")];
     headings.extend(runs.iter().map(|run| numbers(&shown_cut(&run.label, 80))));
@@ -224,6 +231,7 @@ pub fn last_steps(runs: &[ReportedRun]) -> Option<Markup> {
     (!rows.is_empty()).then(|| {
         html! {
             (table(&format!("Means over the last {LAST_STEPS} steps"), &headings, &rows))
+            (sources(reported, |by| by.accuracy.as_ref()))
             @if let [one, other] = runs[..] { (command(&format!("rlar compare {}", paths(&[one, other])))) }
         }
     })

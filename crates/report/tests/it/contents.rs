@@ -47,6 +47,8 @@ fn a_report_says_what_was_measured_chosen_admitted_and_hinted() {
         "75.0 % (40.9 to 92.9; 6 of 8)",
         "pass@10.5 (0.4 to 0.6)",
         "strict (gate, weight 0.5), exact, or nearly",
+        "Accuracy is measured by the reward’s own tool `exact, or nearly`, on which the policy is trained",
+        "The policy is trained on `exact, or nearly`: the accuracy cannot show that this reward was hacked.",
         "a model1the reference is a number",
         "refused, 1 of 2 checks passed",
         "is fast: 9 s",
@@ -226,6 +228,7 @@ fn markdown_has_the_results_the_config_and_plots_beside_it() {
     for part in [
         "| `all` | sampled | 25.0 % (7.1 to 59.1; 2 of 8) | 75.0 % (40.9 to 92.9; 6 of 8) |",
         "<details><summary>Config</summary>\n\n```yaml\nversion: 1\n",
+        "Held-out accuracy is measured by `exact, or nearly`, `strict`, of which the policy is trained on `exact, or nearly`",
         "![Mean reward](my%20results-reward.svg)",
         "```sh\nrlar train --config ",
     ] {
