@@ -40,7 +40,7 @@ export async function compare(place, { runs: chosen, summaries }) {
   const grid = element("div", { class: "charts" });
   const panels = PANELS.filter((panel) => curvesOf(panel, runs, data).length > 0);
   for (const panel of panels) {
-    const chart = new Chart(panel.title, { open: (step, curve) => openStep(curve.run, step), zoom: () => {} });
+    const chart = new Chart(panel.title, { open: (step, curve) => openStep(curve.run, step, panel.filter), zoom: () => {} });
     if (panel.source !== undefined) chart.remark(sourceRemarks(panel.source, runs, sources));
     charts.push({ chart, panel });
     grid.append(chart.element);

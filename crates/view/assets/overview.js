@@ -4,6 +4,7 @@ import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { Chart, swatch } from "./chart.js";
 import { element, fill, note, number, problems, table } from "./dom.js";
+import { CUT_OFF } from "./filters.js";
 import { readSources, sourceRemarks } from "./measured_by.js";
 import { PANELS, columnsOf } from "./panels.js";
 import { nearest } from "./series.js";
@@ -28,14 +29,14 @@ export async function readMetrics(run, panels, { from, to } = {}) {
   return ask("metrics", { run, columns: columns.join("\n"), points: POINTS, from, to });
 }
 
-/** Opens the replies of the step nearest to a chosen one that has replies in a file. */
-export async function openStep(run, step) {
+/** Opens the replies of the step nearest to a chosen one that has replies in a file; with a filter, those that fit it. */
+export async function openStep(run, step, filter = {}) {
   const { steps } = await ask("steps", { run });
   const found = nearest(
     steps.map((known) => known.step),
     step,
   );
-  go("rollouts", [run], { step: found ?? step });
+  go("rollouts", [run], { step: found ?? step, ...filter });
 }
 
 export async function overview(place, { runs, summaries, parameters }) {
@@ -55,7 +56,7 @@ export async function overview(place, { runs, summaries, parameters }) {
       if (curves.length === 0) continue;
       if (!charts.has(panel.title)) {
         const chart = new Chart(panel.title, {
-          open: (step, curve) => openStep(curve.run, step),
+          open: (step, curve) => openStep(curve.run, step, panel.filter),
           zoom: (from, to) => go("overview", runs, own({ from, to })),
         });
         charts.set(panel.title, chart);
@@ -64,6 +65,7 @@ export async function overview(place, { runs, summaries, parameters }) {
       const chart = charts.get(panel.title);
       chart.show(curves, { ...look, marks: marks.flatMap((list) => list) });
       if (panel.source !== undefined) chart.remark(sourceRemarks(panel.source, runs, sources));
+      if (panel.filter !== undefined) chart.remark(replyLinks(runs, panel.filter));
     }
     if (charts.size === 0) fill(grid, note("No step is recorded yet. The curves begin with the first step."));
     else grid.querySelector(":scope > .note")?.remove();
@@ -138,6 +140,12 @@ export async function overview(place, { runs, summaries, parameters }) {
   return { grown: read, recoloured: draw };
 }
 
+/** Links to the newest replies in a file that fit a filter. */
+function replyLinks(runs, filter) {
+  const link = (run, i) => [i === 0 ? "" : ", ", element("a", { href: address("rollouts", [run], filter) }, run)];
+  return element("p", { class: "muted remark" }, "The newest of these replies: ", runs.map(link));
+}
+
 function summary(runs, summaries) {
   const known = runs.map((name, i) => ({ name, i, ...summaries.find((run) => run.name === name) }));
   return table(
@@ -165,6 +173,11 @@ function summary(runs, summaries) {
   );
 }
 
+/** The filter for the replies that a mark is about. */
+function repliesOf({ kind, text }) {
+  return kind === "hint" && text.includes("cut off at `sampling.max_tokens`") ? CUT_OFF : {};
+}
+
 /** What stands out in a run, with links to the replies. */
 export function markList(run, marks, isNamed) {
   if (marks.length === 0) return null;
@@ -173,7 +186,7 @@ export function markList(run, marks, isNamed) {
     element(
       "li",
       {},
-      element("a", { href: address("rollouts", [run], { step: mark.step }) }, `Step ${mark.step}`),
+      element("a", { href: address("rollouts", [run], { step: mark.step, ...repliesOf(mark) }) }, `Step ${mark.step}`),
       `, ${words[mark.kind] ?? mark.kind}: ${mark.text}`,
     );
   return element(

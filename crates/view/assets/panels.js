@@ -1,14 +1,16 @@
 // Which curves are shown together, and under which names.
 
+import { CUT_OFF } from "./filters.js";
+
 /**
  * The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. `source` is the kind of
- * accuracy, of which is said by which tools it is measured.
+ * accuracy, of which is said by which tools it is measured; `filter` chooses the replies to which its curves lead.
  */
 export const PANELS = [
   { title: "Mean reward", columns: ["reward/mean"] },
   { title: "Accuracy", columns: ["accuracy"], source: "accuracy" },
   { title: "Held-out accuracy", columns: ["eval/accuracy"], source: "heldout" },
-  { title: "Replies cut off (share)", columns: ["cut_off"] },
+  { title: "Replies cut off (share)", columns: ["cut_off"], filter: CUT_OFF },
   { title: "Groups without spread (share)", columns: ["zero_spread_groups"] },
   { title: "KL to the reference, k3 (nats per token)", columns: ["kl/k3"] },
   { title: "Entropy of the next token (nats)", columns: ["entropy"] },

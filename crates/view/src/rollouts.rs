@@ -126,6 +126,8 @@ pub struct ReplyFilter {
     pub score: NumberBounds,
     /// Only replies to prompts of this domain.
     pub domain: Option<String>,
+    /// Only replies that ended for this reason: `stop`, `length` (cut off at the length limit) or `cancelled`.
+    pub finish: Option<String>,
     /// Only replies whose advantage is `positive`, `negative`, `zero`, or `none` (not trained on).
     pub advantage: Option<String>,
     /// Only replies whose advantage is within these bounds.
@@ -255,6 +257,7 @@ impl ReplyFilter {
             Some(_) => "zero",
         };
         self.domain.as_ref().is_none_or(|domain| domain == row.text("domain"))
+            && self.finish.as_ref().is_none_or(|finish| finish == row.text("finish"))
             && self.advantage.as_ref().is_none_or(|wanted| wanted == sign)
             && self.advantages.holds(advantage)
     }

@@ -40,6 +40,10 @@ fn replies_of_a_step_are_chosen_by_domain_advantage_and_score() {
     assert_eq!(rows(&[asked("advantage", "negative")]), [2]);
     assert_eq!(rows(&[asked("advantage", "zero")]), [3, 4]);
     assert_eq!(rows(&[asked("advantage", "none")]), [0]);
+    // The fixture's reply of more than 20 bytes reached the length limit.
+    assert_eq!(rows(&[asked("finish", "length")]), [2]);
+    assert_eq!(rows(&[asked("finish", "stop"), asked("advantage", "zero")]), [3, 4]);
+    assert_eq!(rows(&[asked("finish", "nothing")]), Vec::<u64>::new());
     // A bound lets no unknown advantage through.
     assert_eq!(rows(&[asked("least_advantage", "-0.5"), asked("most_advantage", "0")]), [2, 3, 4]);
     assert_eq!(rows(&[asked("tool", "exact, or nearly"), asked("most_score", "0.5")]), [0]);
