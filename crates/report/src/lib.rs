@@ -30,7 +30,7 @@ pub use comparison::{ConfigDifference, LAST_STEPS, MetricMean, config_difference
 pub use environment::RunEnvironment;
 pub use error::ReportError;
 pub use figure::PlotLook;
-pub use html::{accuracy_text, figure_text};
+pub use html::{accuracy_text, figure_text, short_accuracy_text};
 pub use markdown::{MarkdownReport, PlotFile};
 pub use measured_run::MeasuredRun;
 pub use plot::plot_metric;

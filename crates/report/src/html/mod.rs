@@ -15,7 +15,7 @@ use crate::shown::{count, shown_cut};
 use crate::{PlotLook, ReportedRun};
 use parts::command;
 
-pub use overview::{accuracy_text, figure_text, state_text};
+pub use overview::{accuracy_text, figure_text, short_accuracy_text, state_text};
 
 const STYLE: &str = include_str!("report.css");
 /// Nothing may be loaded, run or sent, whatever a text of a run says.

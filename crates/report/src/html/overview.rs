@@ -8,7 +8,7 @@ use super::parts::{cell, command, for_each_run, numbers, sources, table, words};
 use crate::commands::{paths, plot_command, run_command, suite_commands};
 use crate::comparison::{LAST_STEPS, last_means};
 use crate::figure::{MAX_MARKED_STEPS, marked_steps};
-use crate::interval::share_interval;
+use crate::interval::{ShareInterval, share_interval};
 use crate::plot::svg_inline;
 use crate::report::{figures, measured};
 use crate::shown::{count, number, number_or_dash, percent, shown_cut};
@@ -109,20 +109,46 @@ pub fn accuracy_text(
     row: &HeldOutRow,
     counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
 ) -> String {
-    let greedy = rows.iter().find(|other| other.decoding == "greedy" && other.kind == row.kind);
-    let Some(counted) = counts(row) else { return "–".to_owned() };
-    let prompts = greedy.and_then(&counts).map_or(counted.answers, |greedy| greedy.answers.min(counted.answers));
-    let Some(interval) = share_interval(counted.right, counted.answers, prompts) else { return "–".to_owned() };
+    let Some(CountedAccuracy { interval, counted }) = counted_accuracy(rows, row, counts) else {
+        return "–".to_owned();
+    };
     let unscored =
         if counted.unscored == 0 { String::new() } else { format!(", {} without a score", counted.unscored) };
-    format!(
-        "{} ({:.1} to {:.1}; {} of {}{unscored})",
-        percent(interval.share),
-        100.0 * interval.low,
-        100.0 * interval.high,
-        counted.right,
-        counted.answers
-    )
+    format!("{interval}; {} of {}{unscored})", counted.right, counted.answers)
+}
+
+/// The same without the counts, for tables with many columns; replies without a score are still said.
+pub fn short_accuracy_text(
+    rows: &[HeldOutRow],
+    row: &HeldOutRow,
+    counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
+) -> String {
+    let Some(CountedAccuracy { interval, counted }) = counted_accuracy(rows, row, counts) else {
+        return "–".to_owned();
+    };
+    let unscored = if counted.unscored == 0 { String::new() } else { format!("; {} unscored", counted.unscored) };
+    format!("{interval}{unscored})")
+}
+
+/// An accuracy of held-out replies.
+struct CountedAccuracy {
+    /// The share with its interval, without the closing bracket.
+    interval: String,
+    counted: CountedReplies,
+}
+
+/// The accuracy of a row; `None` without replies.
+fn counted_accuracy(
+    rows: &[HeldOutRow],
+    row: &HeldOutRow,
+    counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
+) -> Option<CountedAccuracy> {
+    let greedy = rows.iter().find(|other| other.decoding == "greedy" && other.kind == row.kind);
+    let counted = counts(row)?;
+    let prompts = greedy.and_then(&counts).map_or(counted.answers, |greedy| greedy.answers.min(counted.answers));
+    let ShareInterval { share, low, high } = share_interval(counted.right, counted.answers, prompts)?;
+    let interval = format!("{} ({:.1} to {:.1}", percent(share), 100.0 * low, 100.0 * high);
+    Some(CountedAccuracy { interval, counted })
 }
 
 /// The figure of a suite with its interval, if it has one.
@@ -232,7 +258,7 @@ pub fn last_steps(reported: &[ReportedRun]) -> Option<Markup> {
         html! {
             (table(&format!("Means over the last {LAST_STEPS} steps"), &headings, &rows))
             (sources(reported, |by| by.accuracy.as_ref()))
-            @if let [one, other] = runs[..] { (command(&format!("rlar compare {}", paths(&[one, other])))) }
+            @if runs.len() > 1 { (command(&format!("rlar compare {}", paths(&runs)))) }
         }
     })
 }

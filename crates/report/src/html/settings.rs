@@ -39,7 +39,7 @@ pub fn differences(runs: &[ReportedRun]) -> Option<Markup> {
     let measured = measured(runs);
     Some(html! {
         @if rows.is_empty() { p { "The configs are the same." } } @else { (table(&caption, &headings, &rows)) }
-        @if let [one, other] = measured[..] { (command(&format!("rlar compare {}", paths(&[one, other])))) }
+        (command(&format!("rlar compare {}", paths(&measured))))
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a report says is what the run's files say.
 
-use rlar_report::{PlotLook, ReportError, accuracy_text};
+use rlar_report::{PlotLook, ReportError, accuracy_text, short_accuracy_text};
 use rlar_view::evaluations::{CountedReplies, HeldOutRow};
 use serde_json::json;
 
@@ -78,6 +78,7 @@ fn sampled_replies_to_the_same_prompts_do_not_narrow_the_interval() {
     let rows = [row("sampled", 16, 64), row("greedy", 3, 8)];
     assert_eq!(accuracy_text(&rows, &rows[0], |row| row.before), "25.0 % (7.1 to 59.1; 16 of 64)");
     assert_eq!(accuracy_text(&rows, &rows[0], |row| row.after), "–");
+    assert_eq!(short_accuracy_text(&rows, &rows[0], |row| row.before), "25.0 % (7.1 to 59.1)");
     // Without greedy replies the number of prompts is not known.
     assert_eq!(accuracy_text(&rows[..1], &rows[0], |row| row.before), "25.0 % (16.0 to 36.8; 16 of 64)");
 }
