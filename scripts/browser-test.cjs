@@ -201,6 +201,15 @@ async function follow(page, open) {
   await open("overview", ["one"], {}, ".chart canvas");
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
   console.log(`first paint after ${Math.round(paint)} ms`);
+  const phases = await page.locator("main section[aria-label='Seconds by phase'] tbody td:first-child").allInnerTexts();
+  assert.deepEqual(
+    phases.map((text) => text.trim()),
+    ["sampling", "scoring", "training", "evaluation", "other"],
+  );
+  assert.match(
+    await page.locator("main section[aria-label='Accuracy'] .remark").innerText(),
+    /measured by .* cannot show that the reward was hacked/,
+  );
   assert.ok(paint < FIRST, `the first paint took ${paint} ms`);
   const tab = async (wanted, most = 80) => {
     for (let i = 0; i < most; i += 1) {
@@ -273,8 +282,8 @@ async function overlayAndGrow(page, open, folder) {
 /** What the page computes by itself. */
 async function calculate(page) {
   const made = await page.evaluate(async () => {
-    const [paths, wins, weights, tokens] = await Promise.all(
-      ["paths", "wins", "weights", "tokens"].map((name) => import(`/page/${name}.js`)),
+    const [paths, wins, weights, tokens, phases] = await Promise.all(
+      ["paths", "wins", "weights", "tokens", "phases"].map((name) => import(`/page/${name}.js`)),
     );
     return {
       paths: ["./data//a/../b", "../x/./y/", "/a/../b", "http://a//b", "a text"].map(paths.plainPath),
@@ -289,6 +298,11 @@ async function calculate(page) {
         weights.weightColumn,
       ),
       classes: [0, -0.5, -1, -3, -9, null].map(tokens.likelihoodClass),
+      edges: phases.stacked([
+        [1, null],
+        [2, 3],
+      ]),
+      shares: [[3, 1], [0]].map((list) => phases.shares(list.map((seconds) => ({ seconds }))).map(({ share }) => share)),
     };
   });
   assert.deepEqual(made, {
@@ -302,6 +316,11 @@ async function calculate(page) {
       null,
     ],
     classes: [0, 1, 2, 3, 4, null],
+    edges: [
+      [1, 0],
+      [3, 3],
+    ],
+    shares: [[0.75, 0.25], [null]],
   });
 }
 

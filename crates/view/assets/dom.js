@@ -26,9 +26,12 @@ export function fill(parent, ...children) {
   append(parent, children);
 }
 
-/** A table with a caption; `columns` are `{ title, number, cell(row) }`. It scrolls by itself when it is wide. */
+/**
+ * A table with a caption; `columns` are `{ title, number, text, cell(row) }`. It scrolls by itself when it is wide. Names are
+ * never broken; a column with `text` has texts of a run, which may have no place for a break.
+ */
 export function table(caption, columns, rows) {
-  const kind = (column) => (column.number ? { class: "number" } : {});
+  const kind = (column) => (column.number ? { class: "number" } : column.text ? { class: "text" } : {});
   const head = columns.map((column) => element("th", { scope: "col", ...kind(column) }, column.title));
   const line = (row) =>
     element(

@@ -4,9 +4,10 @@ import { address } from "./address.js";
 import { ask } from "./api.js";
 import { benchmarkView } from "./benchmark.js";
 import { Chart } from "./chart.js";
-import { element, figures, number, percent, table } from "./dom.js";
+import { element, figures, percent, table } from "./dom.js";
 import { sourceRemarks } from "./measured_by.js";
 import { openStep } from "./overview.js";
+import { runPhases } from "./phases.js";
 import { measured, resultTables, suiteReplies } from "./results.js";
 
 const share = (counts) => (counts === null ? null : counts.right / Math.max(counts.answers, 1));
@@ -114,12 +115,7 @@ export async function evaluations(place, { runs, parameters }) {
       place.append(element("div", { class: "charts" }, chart.element));
       draw();
     }
-    if (view.seconds !== null) {
-      place.append(
-        element("h3", {}, "Seconds by phase"),
-        figures(Object.entries(view.seconds).map(([phase, seconds]) => [phase, number(seconds)])),
-      );
-    }
+    if (view.seconds !== null && typeof view.seconds === "object") place.append(runPhases(run, view.seconds));
   }
   place.append(resultTables(runs, results));
   return { recoloured: () => charts.forEach(({ draw }) => draw()) };

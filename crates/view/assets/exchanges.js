@@ -53,7 +53,7 @@ export async function exchangeSection(run, opened, before) {
         { title: "Model", cell: (row) => row.model },
         { title: "Seconds", number: true, cell: (row) => number(row.seconds) },
         { title: "Tokens", number: true, cell: (row) => `${row.prompt_tokens} + ${row.completion_tokens}` },
-        { title: "Error", cell: (row) => row.error ?? "" },
+        { title: "Error", text: true, cell: (row) => row.error ?? "" },
       ],
       page.rows,
     ),

@@ -7,19 +7,25 @@ import { element, fill, note, number, problems, table } from "./dom.js";
 import { CUT_OFF } from "./filters.js";
 import { readSources, sourceRemarks } from "./measured_by.js";
 import { PANELS, columnsOf } from "./panels.js";
+import { PhaseChart } from "./phases.js";
 import { nearest } from "./series.js";
 
 const POINTS = 500;
 
-/** The curves of a panel over some runs: `{ label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
+/** The curves of a panel over some runs: `{ run, name, label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
 export function curvesOf(panel, runs, data) {
   return runs.flatMap((run, i) =>
     columnsOf(panel, data[i].names).map(({ name, label }) => {
       const column = data[i].columns.find((column) => column.name === name);
       const words = [runs.length > 1 ? run : "", label].filter((word) => word !== "").join(" · ");
-      return { run, label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
+      return { run, name, label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
     }),
   );
+}
+
+/** The chart of a panel; `hooks` are those of a chart of curves. */
+export function panelChart(panel, hooks) {
+  return panel.isStacked ? new PhaseChart(panel.title) : new Chart(panel.title, hooks);
 }
 
 /** The metrics of a run: all columns that the panels show. */
@@ -55,7 +61,7 @@ export async function overview(place, { runs, summaries, parameters }) {
       const curves = curvesOf(panel, runs, data);
       if (curves.length === 0) continue;
       if (!charts.has(panel.title)) {
-        const chart = new Chart(panel.title, {
+        const chart = panelChart(panel, {
           open: (step, curve) => openStep(curve.run, step, panel.filter),
           zoom: (from, to) => go("overview", runs, own({ from, to })),
         });
@@ -167,7 +173,7 @@ function summary(runs, summaries) {
         cell: (run) =>
           run.ended ?? { active: "going on", still: "not ended, and nothing has changed for two minutes" }[run.state] ?? "",
       },
-      { title: "Folder", cell: (run) => run.path },
+      { title: "Folder", text: true, cell: (run) => run.path },
     ],
     known,
   );

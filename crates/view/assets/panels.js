@@ -4,7 +4,8 @@ import { CUT_OFF } from "./filters.js";
 
 /**
  * The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. `source` is the kind of
- * accuracy, of which is said by which tools it is measured; `filter` chooses the replies to which its curves lead.
+ * accuracy, of which is said by which tools it is measured; `filter` chooses the replies to which its curves lead. The
+ * values of `isStacked` are parts of a whole.
  */
 export const PANELS = [
   { title: "Mean reward", columns: ["reward/mean"] },
@@ -26,6 +27,7 @@ export const PANELS = [
   {
     title: "Seconds by phase",
     columns: ["seconds/sampling", "seconds/scoring", "seconds/training", "seconds/evaluation", "seconds/other"],
+    isStacked: true,
   },
   { title: "Sampler and trainer apart (nats)", columns: ["sampler_trainer_gap"] },
   { title: "Learning rate", columns: ["learning_rate"] },

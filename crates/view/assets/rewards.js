@@ -212,7 +212,7 @@ function assignmentSection(run, assigned, parameters) {
         { title: "Example", cell: (row) => row.example },
         { title: "Tools", cell: (row) => tools(row) || element("span", { class: "bad" }, "none fits") },
         { title: "Chosen by", cell: (row) => row.by },
-        { title: "Why", cell: (row) => row.why.text },
+        { title: "Why", text: true, cell: (row) => row.why.text },
       ],
       assigned.rows,
     ),

@@ -107,7 +107,7 @@ async function groupTable(run, step, domain) {
               ? ""
               : element("a", { href: address("rollouts", [run], { step, domain: group.domain }) }, group.domain),
         },
-        { title: "Prompt", cell: (group) => group.prompt.text + (group.prompt.cut ? " …" : "") },
+        { title: "Prompt", text: true, cell: (group) => group.prompt.text + (group.prompt.cut ? " …" : "") },
         { title: "Replies", number: true, cell: (group) => number(group.replies) },
         { title: "Mean reward", number: true, cell: (group) => number(group.mean) },
         { title: "Lowest", number: true, cell: (group) => number(group.lowest) },

@@ -26,7 +26,7 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 33] = [
+const FILES: [PageFile; 34] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
@@ -45,6 +45,7 @@ const FILES: [PageFile; 33] = [
     page_file!("overview.js", SCRIPT),
     page_file!("panels.js", SCRIPT),
     page_file!("paths.js", SCRIPT),
+    page_file!("phases.js", SCRIPT),
     page_file!("replies.js", SCRIPT),
     page_file!("reply.js", SCRIPT),
     page_file!("results.js", SCRIPT),
