@@ -13,6 +13,7 @@ use crate::html::{accuracy_text, figure_text, state_text};
 use crate::panels::Panel;
 use crate::plot::svg_file;
 use crate::report::measured;
+use crate::run_summary::run_summary;
 use crate::shown::{number_or_dash, percent, shown, shown_cut};
 use crate::{MeasuredRun, ReportedRun};
 
@@ -50,6 +51,7 @@ pub fn summary(runs: &[ReportedRun], plots: Option<&str>, look: PlotLook) -> Mar
     let mut text = String::from("## Training results\n\n");
     text.push_str(&table(&["Run", "Method", "Steps", "State"], &runs.iter().map(run_row).collect::<Vec<_>>()));
     for run in runs {
+        highlights(&mut text, run, runs.len() > 1);
         results(&mut text, run, runs.len() > 1);
     }
     last_steps(&mut text, runs);
@@ -80,6 +82,20 @@ fn run_row(run: &ReportedRun) -> Vec<String> {
         format!("{} of {wanted}", summary.last_step.unwrap_or(0)),
         state,
     ]
+}
+
+/// What the run reached and took, and its hints.
+fn highlights(text: &mut String, run: &ReportedRun, several: bool) {
+    text.push('\n');
+    if several {
+        push(text, format_args!("Of {}:\n\n", code(&run.measured.label)));
+    }
+    let lines = run_summary(run)
+        .into_iter()
+        .filter(|line| ["Mean reward", "Loss", "Time", "Cost", "Hint"].contains(&line.name));
+    for line in lines {
+        push(text, format_args!("- {}: {}\n", line.name, code(&line.text)));
+    }
 }
 
 fn results(text: &mut String, run: &ReportedRun, several: bool) {
@@ -166,6 +182,7 @@ fn settings(text: &mut String, run: &ReportedRun, several: bool) {
     if several {
         push(text, format_args!("Of {}:\n\n", code(&run.measured.label)));
     }
+    push(text, format_args!("- computed on: {}\n", code(&run.environment.in_short())));
     for fact in &run.environment.facts {
         push(text, format_args!("- {}: {}\n", fact.name, code(&fact.value)));
     }

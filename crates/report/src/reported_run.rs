@@ -35,6 +35,8 @@ pub struct ReportedRun {
     pub choices: ToolChoices,
     /// What the requests to a language model took, by role.
     pub exchanges: Vec<RoleUsage>,
+    /// What these requests cost by the prices in the config, in their currency; `None` if the config has no prices.
+    pub llm_cost: Option<f64>,
     /// Replies that show what was rewarded.
     pub samples: Vec<SampleGroup>,
     /// What it ran on.
@@ -73,6 +75,7 @@ impl ReportedRun {
             library,
             choices,
             exchanges: exchanges.roles,
+            llm_cost: exchanges.cost,
             samples,
             environment,
             problems,

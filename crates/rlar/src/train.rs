@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use rlar_grpo::{Config, Job, Method, Report, dry_run, hub_commits};
-use rlar_run::{OutputMode, wrap};
+use rlar_run::{Build, OutputMode, wrap};
 use rlar_view::measured_by::measured_by;
 use rlar_view::metric_table::MetricTable;
 use serde_json::{Value, json};
@@ -78,6 +78,15 @@ fn summary_event(report: &Report, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// What this program was built from.
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("RLAR_COMMIT").map(str::to_owned),
+        features: if cfg!(feature = "cuda") { vec!["cuda".to_owned()] } else { Vec::new() },
+    }
+}
+
 /// The training job that the command line describes, with the config and data read and checked.
 fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'static>> {
     let began = Instant::now();
@@ -118,5 +127,6 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         resume,
         interrupted: interrupt::flag(),
         output: output::mode(),
+        build: build(),
     })
 }

@@ -4,6 +4,7 @@ import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { Chart, swatch } from "./chart.js";
 import { element, fill, note, number, problems, table } from "./dom.js";
+import { environmentPart } from "./environment.js";
 import { CUT_OFF } from "./filters.js";
 import { readSources, sourceRemarks } from "./measured_by.js";
 import { PANELS, columnsOf } from "./panels.js";
@@ -12,7 +13,7 @@ import { nearest } from "./series.js";
 
 const POINTS = 500;
 
-/** The curves of a panel over some runs: `{ run, name, label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
+/** Curves of a panel over some runs: `{ run, name, label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
 export function curvesOf(panel, runs, data) {
   return runs.flatMap((run, i) =>
     columnsOf(panel, data[i].names).map(({ name, label }) => {
@@ -50,7 +51,8 @@ export async function overview(place, { runs, summaries, parameters }) {
   const range = { from: parameters.get("from"), to: parameters.get("to") };
   const own = (changes) => ({ smooth: look.smoothing || null, log: look.log ? 1 : null, ...range, ...changes });
   const charts = new Map();
-  const [about, remarks, grid] = [element("div"), element("div"), element("div", { class: "charts" })];
+  const [about, machines, remarks] = [element("div"), element("div"), element("div")];
+  const grid = element("div", { class: "charts" });
   const remember = () => history.replaceState(null, "", address("overview", runs, own({})));
   let data = [];
   let marks = [];
@@ -79,11 +81,15 @@ export async function overview(place, { runs, summaries, parameters }) {
 
   const read = async (list) => {
     data = await Promise.all(runs.map((run) => readMetrics(run, PANELS, range)));
-    [marks, sources] = await Promise.all([
+    let parts;
+    [marks, sources, parts] = await Promise.all([
       Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks)),
       readSources(runs),
+      Promise.all(runs.map((run) => environmentPart(run, runs.length > 1))),
     ]);
     fill(about, summary(runs, list));
+    // What someone has opened stays open while the run grows.
+    if (machines.querySelector("details[open]") === null) fill(machines, parts);
     fill(
       remarks,
       data.map((metrics) => problems(metrics.problems)),
@@ -127,6 +133,7 @@ export async function overview(place, { runs, summaries, parameters }) {
         );
   place.append(
     about,
+    machines,
     element(
       "div",
       { class: "tools" },

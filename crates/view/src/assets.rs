@@ -26,7 +26,7 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 34] = [
+const FILES: [PageFile; 35] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
@@ -37,6 +37,7 @@ const FILES: [PageFile; 34] = [
     page_file!("compare.js", SCRIPT),
     page_file!("distributions.js", SCRIPT),
     page_file!("dom.js", SCRIPT),
+    page_file!("environment.js", SCRIPT),
     page_file!("evaluations.js", SCRIPT),
     page_file!("exchanges.js", SCRIPT),
     page_file!("filters.js", SCRIPT),

@@ -7,7 +7,7 @@
 //! 2. The readers of a run's files, each of which bears with a run that is being written: `metric_table` with
 //!    `downsample`, `rollouts` with `verdict`, `reply_search`, `prompt_history`, `score_distributions` and
 //!    `token_texts`, `prompt_means`, `tool_service`, `library`, `assignments`, `exchanges`, `evaluations`, `measured_by`,
-//!    `config_values`, `hints`. They share `json_lines`, `bounded_file`, `shown_text`,
+//!    `config_values`, `run_environment`, `hints`. They share `json_lines`, `bounded_file`, `shown_text`,
 //!    `redact` and `mean`.
 //! 3. The readers of what `rlar eval` wrote: `eval_folders` finds it, `suite_results` and `benchmark_results` read it.
 //! 4. `routes` and `eval_routes` answer requests with what the readers give, as JSON, through `answer`; `guard` lets in
@@ -42,6 +42,7 @@ pub mod redact;
 mod reply_search;
 pub mod rollouts;
 mod routes;
+pub mod run_environment;
 mod score_distributions;
 mod server;
 pub mod shown_text;

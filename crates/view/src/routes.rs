@@ -27,6 +27,7 @@ use crate::reply_search::search_replies;
 use crate::rollouts::{
     GroupSummary, NumberBounds, ReplyDetail, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps,
 };
+use crate::run_environment::run_environment;
 use crate::score_distributions::score_distributions;
 use crate::server::ViewState;
 use crate::summary::{RunSummary, summary};
@@ -50,6 +51,7 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/page/{*name}", get(assets::file))
         .route("/api/runs", get(all_runs))
         .route("/api/config", get(run_config))
+        .route("/api/environment", get(environment))
         .route("/api/metrics", get(run_metrics))
         .route("/api/hints", get(run_hints))
         .route("/api/steps", get(run_steps))
@@ -251,6 +253,10 @@ async fn about<T: Serialize + Send + 'static>(
 
 async fn run_config(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, _| Ok(ConfigAnswer { values: config_values(run)? })).await
+}
+
+async fn environment(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| Ok(run_environment(run))).await
 }
 
 async fn run_metrics(State(state): Shared, question: Asked<Question>) -> Response {

@@ -5,6 +5,7 @@ use rlar_view::evaluations::{CountedReplies, HeldOutRow, MeasuredFigure, SuiteRo
 use rlar_view::summary::RunState;
 
 use super::parts::{cell, command, for_each_run, numbers, sources, table, words};
+use super::samples::links;
 use crate::commands::{paths, plot_command, run_command, suite_commands};
 use crate::comparison::{LAST_STEPS, last_means};
 use crate::figure::{MAX_MARKED_STEPS, marked_steps};
@@ -16,6 +17,8 @@ use crate::{MeasuredRun, PlotLook, ReportedRun};
 
 /// Largest number of rows of a table of results.
 const MAX_ROWS: usize = 60;
+/// Figures that are not about the replies of training.
+const NOT_OF_REPLIES: [&str; 4] = ["heldout_accuracy", "tokens_per_second", "seconds", "learning_rate"];
 /// Largest number of marks that are listed.
 const MAX_MARKS: usize = 60;
 
@@ -201,6 +204,7 @@ pub fn curves(reported: &[ReportedRun], look: PlotLook) -> Markup {
                     @if figure.name == "accuracy" || figure.name == "domain_accuracy" {
                         (sources(reported, |by| by.accuracy.as_ref()))
                     }
+                    @if !NOT_OF_REPLIES.contains(&figure.name.as_str()) { (links(reported)) }
                     @if figure.name == "heldout_accuracy" { (sources(reported, |by| by.heldout.as_ref())) }
                     (command(&plot_command(&runs, figure)))
                 }

@@ -67,6 +67,68 @@ fn a_report_says_what_was_measured_chosen_admitted_and_hinted() {
 }
 
 #[test]
+fn the_summary_says_what_the_run_was_what_it_reached_and_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    write(
+        &run.join("config.yaml"),
+        "version: 1\ntrain:\n  method: grpo\n  steps: 5\nmodel:\n  path: a/model\ndata:\n  train: sums.jsonl\n",
+    );
+    let html = page(&[&run]);
+    let text = text_of(&html);
+    let summary = &text[text.find("What it was").unwrap()..text.rfind("Runs and commands").unwrap()];
+    for part in [
+        "grpo of a/model on sums.jsonl; 5 of 5 steps, ended: all steps are done",
+        // Rewards rise by a tenth with each of the five steps.
+        "Mean reward0.15 in the first 2 steps, 0.45 in the last",
+        "Held-out accuracy, sampled25.0 % (7.1 to 59.1) before training, 75.0 % (40.9 to 92.9) after",
+        "Measured byHeld-out accuracy is measured by",
+        "Toolsexact, or nearly (2 prompts), strict (2 prompts)",
+        "Time3 s: training 100.0 %",
+        "Cost2 requests to the language model with 30 tokens",
+        "Computed onnot recorded",
+        "Hintnearly no reply is right",
+    ] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+    // Every figure about replies leads to samples of them.
+    assert_eq!(html.matches("href=\"#replies-0-1\"").count(), html.matches("href=\"#replies-0-4\"").count());
+    assert!(html.matches("href=\"#replies-0-1\"").count() > 3, "{html}");
+}
+
+#[test]
+fn what_a_run_was_computed_on_is_shown_and_what_changed_when_it_went_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let process = |step: u64, cpu: &str| {
+        let line = json!({ "step": step, "time": 1.0, "version": "0.1.0", "commit": "abc123", "features": [], "cpu": cpu,
+                           "kernel": "linux 6.1 x86_64", "cores": 2, "threads": 2, "instructions": ["avx2", "fma"],
+                           "memory": 8u64 << 30, "device": "cpu", "gpus": [] });
+        format!("{line}\n")
+    };
+    write(&run.join("environment.jsonl"), process(0, "EPYC") + &process(3, "EPYC"));
+    let text = text_of(&page(&[&run]));
+    for part in
+        ["Computed onEPYC, 2 cores, 8.0 GiB, rlar 0.1.0, commit abc123", "instruction setsavx2, fma", "From step 3 on"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("with another"), "the same machine is no other one: {text}");
+    write(&run.join("environment.jsonl"), process(0, "EPYC") + &process(3, "Xeon"));
+    let text = text_of(&page(&[&run]));
+    for part in ["; from step 3 on with another CPU", "continued on another machine or by another build"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let markdown = report(&[&run]).markdown(None, PlotLook::default()).text;
+    assert!(
+        markdown.contains("- computed on: `EPYC, 2 cores") && markdown.contains("- Mean reward: `0.15"),
+        "{markdown}"
+    );
+}
+
+#[test]
 fn sampled_replies_to_the_same_prompts_do_not_narrow_the_interval() {
     let counted = |right, answers| Some(CountedReplies { answers, right, unscored: 0 });
     let row = |decoding, right, answers| HeldOutRow {
