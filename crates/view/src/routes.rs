@@ -16,9 +16,10 @@ use crate::assignments::assignments;
 use crate::config_values::{ConfigValue, config_values};
 use crate::downsample::{SampledMetrics, downsample};
 use crate::evaluations::{EvaluationsView, evaluations};
-use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
+use crate::exchanges::{ExchangeDetail, exchange, exchanges};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
+use crate::judge_exchanges::{JudgeExchanges, judge_exchanges};
 use crate::library::{is_judge, library};
 use crate::measured_by::{MeasuredBy, measured_by};
 use crate::metric_table::{MetricTable, StepMark};
@@ -184,8 +185,9 @@ struct ReplyAnswer {
 struct JudgedAnswer {
     /// The judges among the tools of the reply.
     judges: Vec<String>,
-    /// What they were asked about it.
-    exchanges: Vec<ExchangeRow>,
+    /// What they were asked about it and answered.
+    exchanges: Vec<ExchangeDetail>,
+    problems: Vec<FileProblem>,
 }
 
 #[derive(Serialize)]
@@ -326,8 +328,11 @@ async fn reply_judged(State(state): Shared, question: Asked<Question>) -> Respon
         let judges: Vec<String> =
             verdicts().map(|verdict| verdict.tool.clone()).filter(|tool| is_judge(run, tool)).collect();
         let text = detail.group.replies.first().map_or("", |reply| &reply.completion.text);
-        let found = if judges.is_empty() { vec![] } else { judged(run, &judges, &detail.group.prompt.text, text)? };
-        Ok(JudgedAnswer { judges, exchanges: found })
+        let found = match &judges[..] {
+            [] => JudgeExchanges::default(),
+            judges => judge_exchanges(run, judges, &detail.group.prompt.text, text),
+        };
+        Ok(JudgedAnswer { judges, exchanges: found.exchanges, problems: found.problems })
     })
     .await
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rlar_rewards::{CALIBRATION, PRINTS, STORE, Store};
+use rlar_rewards::{CALIBRATION, JUDGES, PRINTS, STORE, Store};
 use rlar_run::{Computation, ENVIRONMENT, ProcessEnvironment, RunFolder};
 use serde_json::json;
 
@@ -40,6 +40,12 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
                 run.clear(&[PRINTS])?;
             }
             job.rewards.functions().log_to(&run.path().join(PRINTS))?;
+        }
+        if let Some(llm) = &job.config.rewards.llm {
+            if !resume.is_resumed() {
+                run.clear(&[JUDGES, "judges-before.jsonl"])?;
+            }
+            job.rewards.log_judges(&run.path().join(JUDGES), llm.secrets())?;
         }
         job.rewards.ensure_store(|| Store::open(&store));
     }

@@ -171,10 +171,12 @@ fn a_reply_leads_to_what_its_judge_was_asked() {
         let content =
             format!("<conversation-1>\nuser: What is 6 * 7?\n</conversation-1>\n<reply-2>\n{reply}\n</reply-2>\n");
         json!({ "role": "judge", "task": task, "model": "m", "messages": [{ "role": "user", "content": content }],
-                "reply": { "text": "{}", "prompt_tokens": 3, "completion_tokens": 4 } })
+                "reply": { "text": "{\"score\": 5, \"by\": \"sk-abcdefghijklmnop1234\"}", "prompt_tokens": 3 } })
     };
     let lines = [exchange("kind", "42"), exchange("kind", "4"), exchange("other", "42"), exchange("kind", "43")];
-    write(&run.join("agents.jsonl"), lines.map(|line| format!("{line}\n")).concat());
+    write(&run.join("judges.jsonl"), lines.map(|line| format!("{line}\n")).concat());
+    // What the same judge said before, in the file that was full.
+    write(&run.join("judges-before.jsonl"), format!("{}\nnonsense\n", exchange("kind", "4")));
     let server = serve(folder.path());
     let lines = |row: &str| {
         let answer = found(&server, "judged", &[asked("run", "one"), asked("step", "1"), asked("row", row)]);
@@ -182,10 +184,17 @@ fn a_reply_leads_to_what_its_judge_was_asked() {
         answer["exchanges"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect::<Vec<u64>>()
     };
     // The reply `42` has the reply `4` in it, but was itself shown to the judge.
-    assert_eq!((lines("0"), lines("1")), (vec![2], vec![1]));
+    assert_eq!((lines("0"), lines("1")), (vec![1, 2], vec![1]));
     // Of the third reply a part was scored; `4` is a part of it, too.
-    assert_eq!(lines("2"), [2, 4]);
+    assert_eq!(lines("2"), [1, 2, 4]);
+    let answer = found(&server, "judged", &[asked("run", "one"), asked("step", "1"), asked("row", "1")]);
+    let shown = &answer["exchanges"][0];
+    assert_eq!(
+        (&shown["task"], &shown["reply"]["text"]),
+        (&json!("kind"), &json!("{\"score\": 5, \"by\": \"[secret]\"}"))
+    );
+    assert!(shown["messages"][0]["content"]["text"].as_str().unwrap().contains("\n42\n</reply-2>"), "{shown}");
     // Without a judge among its tools, a reply has no such exchange.
     let plain = found(&server, "judged", &[asked("run", "one"), asked("step", "4"), asked("row", "1")]);
-    assert_eq!(plain, json!({ "judges": [], "exchanges": [] }));
+    assert_eq!(plain, json!({ "judges": [], "exchanges": [], "problems": [] }));
 }
