@@ -282,8 +282,8 @@ async function overlayAndGrow(page, open, folder) {
 /** What the page computes by itself. */
 async function calculate(page) {
   const made = await page.evaluate(async () => {
-    const [paths, wins, weights, tokens, phases] = await Promise.all(
-      ["paths", "wins", "weights", "tokens", "phases"].map((name) => import(`/page/${name}.js`)),
+    const [paths, wins, weights, tokens, phases, dom] = await Promise.all(
+      ["paths", "wins", "weights", "tokens", "phases", "dom"].map((name) => import(`/page/${name}.js`)),
     );
     return {
       paths: ["./data//a/../b", "../x/./y/", "/a/../b", "http://a//b", "a text"].map(paths.plainPath),
@@ -298,6 +298,7 @@ async function calculate(page) {
         weights.weightColumn,
       ),
       classes: [0, -0.5, -1, -3, -9, null].map(tokens.likelihoodClass),
+      percents: [153 / 400, 23 / 80, 763 / 2000, 1 / 3, -0.00375, -1e-9, null].map(dom.percent),
       edges: phases.stacked([
         [1, null],
         [2, 3],
@@ -316,6 +317,7 @@ async function calculate(page) {
       null,
     ],
     classes: [0, 1, 2, 3, 4, null],
+    percents: ["38.2 %", "28.8 %", "38.2 %", "33.3 %", "-0.4 %", "0.0 %", "–"],
     edges: [
       [1, 0],
       [3, 3],

@@ -8,6 +8,7 @@
 //! - [`Checkpoints`] are folders that appear complete or not at all, with the hash of every file.
 //! - [`ProcessEnvironment`] is what a process of a run computes on: build, system, machine.
 //! - [`Events`] are TensorBoard's event files.
+//! - [`percent`] writes shares for people.
 //! - [`OutputMode`] is how a command shows what it does; [`Progress`] is a progress bar, and [`Activity`] is what is going
 //!   on within a step.
 //!
@@ -39,6 +40,7 @@ mod events;
 mod folder;
 mod hash;
 mod journal;
+mod percent;
 mod progress;
 mod records;
 mod terminal;
@@ -53,6 +55,7 @@ pub use events::Events;
 pub use folder::{JOURNAL, RunFolder};
 pub use hash::{StreamedHash, fingerprint, hash_files, sha256};
 pub use journal::Journal;
+pub use percent::percent;
 pub use progress::Progress;
 pub use records::Records;
 pub use terminal::{COLUMNS, OutputMode, StandardError, above_bar, fill, wrap};

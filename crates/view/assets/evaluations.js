@@ -4,7 +4,7 @@ import { address } from "./address.js";
 import { ask } from "./api.js";
 import { benchmarkView } from "./benchmark.js";
 import { Chart } from "./chart.js";
-import { element, figures, percent, table } from "./dom.js";
+import { element, figures, inPercent, percent, table } from "./dom.js";
 import { sourceRemarks } from "./measured_by.js";
 import { openStep } from "./overview.js";
 import { runPhases } from "./phases.js";
@@ -26,7 +26,7 @@ export function evaluationTables(run, view, results = []) {
     ]);
   };
   const change = (row) =>
-    row.before === null || row.after === null ? "–" : `${(100 * (share(row.after) - share(row.before))).toFixed(1)} points`;
+    row.before === null || row.after === null ? "–" : `${inPercent(share(row.after) - share(row.before))} points`;
   return [
     view.heldout.length === 0
       ? null

@@ -150,7 +150,7 @@ fn counted_accuracy(
     let counted = counts(row)?;
     let prompts = greedy.and_then(&counts).map_or(counted.answers, |greedy| greedy.answers.min(counted.answers));
     let ShareInterval { share, low, high } = share_interval(counted.right, counted.answers, prompts)?;
-    let interval = format!("{} ({:.1} to {:.1}", percent(share), 100.0 * low, 100.0 * high);
+    let interval = format!("{} ({} to {}", percent(share), rlar_run::percent(low), rlar_run::percent(high));
     Some(CountedAccuracy { interval, counted })
 }
 
