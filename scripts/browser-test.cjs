@@ -5,6 +5,7 @@
 //     --runs FOLDER         a folder with the runs `one` and `two` instead of two that are trained now
 //     --assets FOLDER       takes the page's files from a folder instead of from the program
 //     --chromium PATH       the browser; /usr/bin/chromium when absent
+//     --short               one colour scheme, and no limits on times
 //     --screenshots FOLDER  writes a picture of every page there
 //     --big FOLDER          measures the page on a run of 10,000 steps with a million replies instead; the run is written to the
 //                           folder unless it is there
@@ -18,17 +19,16 @@ const path = require("node:path");
 const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
+const TEXTS = ["rlar", "view", "runs", "assets", "chromium", "screenshots", "big", "writer"];
 const { values: options } = require("node:util").parseArgs({
-  options: Object.fromEntries(
-    ["rlar", "view", "runs", "assets", "chromium", "screenshots", "big", "writer"].map((name) => [name, { type: "string" }]),
-  ),
+  options: { ...Object.fromEntries(TEXTS.map((name) => [name, { type: "string" }])), short: { type: "boolean" } },
 });
 const FLAGS =
   "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
   "--disable-component-update --disable-sync";
 const MARKUP = `<img src=x onerror="window.broken=1">`;
 // The budgets, in milliseconds: the first paint, and every further panel.
-const [FIRST, PANEL] = [1000, 200];
+const [FIRST, PANEL] = options.short ? [Infinity, Infinity] : [1000, 200];
 // Memory of the server on the large run, in MiB.
 const MEMORY = 512;
 
@@ -210,6 +210,10 @@ async function follow(page, open) {
     await page.locator("main section[aria-label='Accuracy'] .remark").innerText(),
     /measured by .* cannot show that the reward was hacked/,
   );
+  const machine = page.locator("main details.environment");
+  await machine.locator("summary").click();
+  assert.match(await machine.innerText(), /From step 0 on[^]*cores/);
+  await machine.locator("summary").click();
   assert.ok(paint < FIRST, `the first paint took ${paint} ms`);
   const tab = async (wanted, most = 80) => {
     for (let i = 0; i < most; i += 1) {
@@ -335,6 +339,16 @@ async function find(page, open) {
   await page.getByRole("heading", { name: "Search", exact: true }).waitFor();
   const steps = await page.locator("main table").first().locator("tbody tr td:first-child").allInnerTexts();
   assert.ok(new Set(steps).size > 1, "the search finds replies of several steps");
+
+  // Every reply ended in one of the ways that the filter knows.
+  const ended = async (finish) => {
+    await open("rollouts", ["one"], { step: 1, finish }, "table");
+    return Number.parseInt(await page.locator("main table caption").first().innerText(), 10);
+  };
+  const counts = [await ended("length"), await ended("stop"), await ended("cancelled")];
+  await open("rollouts", ["one"], { step: 1, sort: "best" }, "table");
+  const all = Number.parseInt(await page.locator("main table caption").first().innerText(), 10);
+  assert.equal(counts.reduce((sum, count) => sum + count), all);
 
   await open("rollouts", ["one"], { step: 1, group: 0, row: 0 }, ".tokens .token");
   assert.equal(await page.locator("main .keys .token").count(), 5);
@@ -506,7 +520,7 @@ async function everyPage(page, open, wrong) {
       wanted: ".card",
     },
   ];
-  for (const colorScheme of ["light", "dark"]) {
+  for (const colorScheme of options.short ? ["light"] : ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     for (const { name, view, runs, more, wanted } of pages) {
       const took = await open(view, runs, more, wanted);
