@@ -302,6 +302,8 @@ async function calculate(page) {
         weights.weightColumn,
       ),
       classes: [0, -0.5, -1, -3, -9, null].map(tokens.likelihoodClass),
+      ratios: tokens.logRatios([-1, null, -3], [-1.5, -1, -1, -2]),
+      ratioClasses: [0, -0.02, 0.1, -0.5, 2, null].map(tokens.ratioClass),
       percents: [153 / 400, 23 / 80, 763 / 2000, 1 / 3, -0.00375, -1e-9, null].map(dom.percent),
       edges: phases.stacked([
         [1, null],
@@ -321,6 +323,8 @@ async function calculate(page) {
       null,
     ],
     classes: [0, 1, 2, 3, 4, null],
+    ratios: [0.5, null, -2, null],
+    ratioClasses: [0, 1, 2, 3, 4, null],
     percents: ["38.2 %", "28.8 %", "38.2 %", "33.3 %", "-0.4 %", "0.0 %", "–"],
     edges: [
       [1, 0],

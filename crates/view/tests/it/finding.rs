@@ -52,6 +52,27 @@ fn replies_of_a_step_are_chosen_by_domain_advantage_and_score() {
 }
 
 #[test]
+fn a_reply_has_the_trainers_log_probs_where_the_file_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let server = serve(folder.path());
+    let log_probs = |step: &str| {
+        let reply = found(&server, "reply", &[asked("run", "one"), asked("step", step), asked("row", "0")]);
+        (reply["log_probs"].clone(), reply["trainer_log_probs"].clone())
+    };
+    assert_eq!(log_probs("4"), (json!([-0.5, -1.25]), json!([])));
+    let text = |text: &str| Column::Text(vec![text.to_owned()]);
+    let columns = [
+        ("completion".to_owned(), text("a reply")),
+        ("log_probs".to_owned(), text("[-0.5,null]")),
+        ("trainer_log_probs".to_owned(), text("[-0.75,-1.0]")),
+    ];
+    fs::write(run.join("rollouts/step-000001.parquet"), parquet(&columns).unwrap()).unwrap();
+    assert_eq!(log_probs("1"), (json!([-0.5, null]), json!([-0.75, -1.0])));
+}
+
+#[test]
 fn files_of_earlier_versions_have_no_domain_and_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("one");
