@@ -5,6 +5,7 @@
 //     --runs FOLDER         a folder with the runs `one` and `two` instead of two that are trained now
 //     --assets FOLDER       takes the page's files from a folder instead of from the program
 //     --chromium PATH       the browser; /usr/bin/chromium when absent
+//     --short               one colour scheme, and no limits on times
 //     --screenshots FOLDER  writes a picture of every page there
 //     --big FOLDER          measures the page on a run of 10,000 steps with a million replies instead; the run is written to the
 //                           folder unless it is there
@@ -18,17 +19,16 @@ const path = require("node:path");
 const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
+const TEXTS = ["rlar", "view", "runs", "assets", "chromium", "screenshots", "big", "writer"];
 const { values: options } = require("node:util").parseArgs({
-  options: Object.fromEntries(
-    ["rlar", "view", "runs", "assets", "chromium", "screenshots", "big", "writer"].map((name) => [name, { type: "string" }]),
-  ),
+  options: { ...Object.fromEntries(TEXTS.map((name) => [name, { type: "string" }])), short: { type: "boolean" } },
 });
 const FLAGS =
   "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
   "--disable-component-update --disable-sync";
 const MARKUP = `<img src=x onerror="window.broken=1">`;
 // The budgets, in milliseconds: the first paint, and every further panel.
-const [FIRST, PANEL] = [1000, 200];
+const [FIRST, PANEL] = options.short ? [Infinity, Infinity] : [1000, 200];
 // Memory of the server on the large run, in MiB.
 const MEMORY = 512;
 
@@ -201,6 +201,19 @@ async function follow(page, open) {
   await open("overview", ["one"], {}, ".chart canvas");
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
   console.log(`first paint after ${Math.round(paint)} ms`);
+  const phases = await page.locator("main section[aria-label='Seconds by phase'] tbody td:first-child").allInnerTexts();
+  assert.deepEqual(
+    phases.map((text) => text.trim()),
+    ["sampling", "scoring", "training", "evaluation", "other"],
+  );
+  assert.match(
+    await page.locator("main section[aria-label='Accuracy'] .remark").innerText(),
+    /measured by .* cannot show that the reward was hacked/,
+  );
+  const machine = page.locator("main details.environment");
+  await machine.locator("summary").click();
+  assert.match(await machine.innerText(), /From step 0 on[^]*cores/);
+  await machine.locator("summary").click();
   assert.ok(paint < FIRST, `the first paint took ${paint} ms`);
   const tab = async (wanted, most = 80) => {
     for (let i = 0; i < most; i += 1) {
@@ -273,8 +286,8 @@ async function overlayAndGrow(page, open, folder) {
 /** What the page computes by itself. */
 async function calculate(page) {
   const made = await page.evaluate(async () => {
-    const [paths, wins, weights, tokens] = await Promise.all(
-      ["paths", "wins", "weights", "tokens"].map((name) => import(`/page/${name}.js`)),
+    const [paths, wins, weights, tokens, phases, dom] = await Promise.all(
+      ["paths", "wins", "weights", "tokens", "phases", "dom"].map((name) => import(`/page/${name}.js`)),
     );
     return {
       paths: ["./data//a/../b", "../x/./y/", "/a/../b", "http://a//b", "a text"].map(paths.plainPath),
@@ -289,6 +302,14 @@ async function calculate(page) {
         weights.weightColumn,
       ),
       classes: [0, -0.5, -1, -3, -9, null].map(tokens.likelihoodClass),
+      ratios: tokens.logRatios([-1, null, -3], [-1.5, -1, -1, -2]),
+      ratioClasses: [0, -0.02, 0.1, -0.5, 2, null].map(tokens.ratioClass),
+      percents: [153 / 400, 23 / 80, 763 / 2000, 1 / 3, -0.00375, -1e-9, null].map(dom.percent),
+      edges: phases.stacked([
+        [1, null],
+        [2, 3],
+      ]),
+      shares: [[3, 1], [0]].map((list) => phases.shares(list.map((seconds) => ({ seconds }))).map(({ share }) => share)),
     };
   });
   assert.deepEqual(made, {
@@ -302,6 +323,14 @@ async function calculate(page) {
       null,
     ],
     classes: [0, 1, 2, 3, 4, null],
+    ratios: [0.5, null, -2, null],
+    ratioClasses: [0, 1, 2, 3, 4, null],
+    percents: ["38.2 %", "28.8 %", "38.2 %", "33.3 %", "-0.4 %", "0.0 %", "–"],
+    edges: [
+      [1, 0],
+      [3, 3],
+    ],
+    shares: [[0.75, 0.25], [null]],
   });
 }
 
@@ -314,6 +343,16 @@ async function find(page, open) {
   await page.getByRole("heading", { name: "Search", exact: true }).waitFor();
   const steps = await page.locator("main table").first().locator("tbody tr td:first-child").allInnerTexts();
   assert.ok(new Set(steps).size > 1, "the search finds replies of several steps");
+
+  // Every reply ended in one of the ways that the filter knows.
+  const ended = async (finish) => {
+    await open("rollouts", ["one"], { step: 1, finish }, "table");
+    return Number.parseInt(await page.locator("main table caption").first().innerText(), 10);
+  };
+  const counts = [await ended("length"), await ended("stop"), await ended("cancelled")];
+  await open("rollouts", ["one"], { step: 1, sort: "best" }, "table");
+  const all = Number.parseInt(await page.locator("main table caption").first().innerText(), 10);
+  assert.equal(counts.reduce((sum, count) => sum + count), all);
 
   await open("rollouts", ["one"], { step: 1, group: 0, row: 0 }, ".tokens .token");
   assert.equal(await page.locator("main .keys .token").count(), 5);
@@ -485,7 +524,7 @@ async function everyPage(page, open, wrong) {
       wanted: ".card",
     },
   ];
-  for (const colorScheme of ["light", "dark"]) {
+  for (const colorScheme of options.short ? ["light"] : ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     for (const { name, view, runs, more, wanted } of pages) {
       const took = await open(view, runs, more, wanted);

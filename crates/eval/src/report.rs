@@ -1,5 +1,6 @@
 //! Reports a tool's results on a benchmark: scores by category and overall, their intervals, and what is missing.
 
+use rlar_run::percent;
 use serde_json::{Map, Value, json};
 
 use crate::bootstrap::{Bootstrap, Interval};
@@ -294,11 +295,6 @@ pub fn side_by_side(reports: &[BenchmarkReport]) -> Vec<Vec<String>> {
         [report.tool.clone(), cell(&report.overall)].into_iter().chain(names.iter().map(category)).collect()
     };
     std::iter::once(header).chain(reports.iter().map(row)).collect()
-}
-
-/// A share as a percentage with one decimal, without `%`.
-pub(crate) fn percent(x: f64) -> String {
-    format!("{:.1}", 100.0 * x)
 }
 
 /// An interval of a share as percentages, such as `71.2 to 74.0`.

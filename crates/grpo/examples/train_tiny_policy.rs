@@ -11,7 +11,7 @@ use std::time::Instant;
 use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::{Config, Job, train};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::OutputMode;
+use rlar_run::{Build, OutputMode};
 use rlar_sandbox::SandboxLimits;
 
 const CONFIG: &str = "
@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         resume: false,
         interrupted: &interrupted,
         output: OutputMode::Quiet,
+        build: Build::default(),
     })?;
     println!("{report}");
     Ok(())

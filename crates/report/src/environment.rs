@@ -6,6 +6,7 @@ use rlar_view::bounded_file::read_json;
 use rlar_view::config_values::read_config;
 use rlar_view::json_lines::FileProblem;
 use rlar_view::metric_table::MetricTable;
+use rlar_view::run_environment::{ProcessView, RunProcesses, run_environment};
 use serde_json::Value;
 
 /// What a run ran on. Facts that its files do not have are left out.
@@ -13,6 +14,30 @@ use serde_json::Value;
 pub struct RunEnvironment {
     /// The facts, in the order in which they are shown.
     pub facts: Vec<FactLine>,
+    /// The processes that began and continued the run; empty where they are not recorded.
+    pub processes: Vec<ProcessView>,
+}
+
+impl RunEnvironment {
+    /// What the processes ran on in a line: the first one's machine, and what was another when the run was continued.
+    pub fn in_short(&self) -> String {
+        let Some(first) = self.processes.first() else { return "not recorded".to_owned() };
+        let fact = |name: &str| first.facts.iter().find(|fact| fact.name == name).map(|fact| fact.value.clone());
+        let cores = fact("cores").map(|cores| format!("{cores} cores"));
+        let known = [
+            fact("CPU"),
+            cores,
+            fact("memory"),
+            fact("GPUs"),
+            fact("system"),
+            fact("rlar").map(|v| format!("rlar {v}")),
+        ];
+        let changed = self.processes.iter().filter(|process| !process.changed.is_empty()).map(|process| {
+            let step = process.step.map_or_else(|| "an unknown step".to_owned(), |step| format!("step {step}"));
+            format!("; from {step} on with another {}", process.changed.join(", "))
+        });
+        format!("{}{}", known.into_iter().flatten().collect::<Vec<_>>().join(", "), changed.collect::<String>())
+    }
 }
 
 /// A fact with its name.
@@ -58,7 +83,9 @@ pub fn environment(run: &Path, table: &MetricTable, problems: &mut Vec<FileProbl
         ("hash of the held-out data", text(&inputs, "/heldout")),
     ];
     let facts = known.into_iter().filter_map(|(name, value)| Some(FactLine { name, value: value? })).collect();
-    RunEnvironment { facts }
+    let RunProcesses { processes, problems: unread } = run_environment(run);
+    problems.extend(unread);
+    RunEnvironment { facts, processes }
 }
 
 /// The name of the newest checkpoint; `None` if there is none.

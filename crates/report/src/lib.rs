@@ -2,7 +2,7 @@
 //! model cards, and plots as SVG.
 //!
 //! 1. [`MeasuredRun`] reads the metrics of a run, [`ReportedRun`] everything else, with the readers of `rlar-view`:
-//!    `tool_choices`, `sample_replies`, `environment`.
+//!    `tool_choices`, `sample_replies`, `environment`; `run_summary` says of a run what matters most.
 //! 2. `panels` says which metrics are shown together; `figure` makes curves of them, and `plot` draws these with `scale`.
 //! 3. `comparison` puts runs side by side; `interval` says how sure a share is.
 //! 4. [`Report`] writes the page (`html`) and the summary (`markdown`), with the `commands` that reproduce their figures.
@@ -21,6 +21,7 @@ mod panels;
 mod plot;
 mod report;
 mod reported_run;
+mod run_summary;
 mod sample_replies;
 mod scale;
 mod shown;
@@ -30,7 +31,7 @@ pub use comparison::{ConfigDifference, LAST_STEPS, MetricMean, config_difference
 pub use environment::RunEnvironment;
 pub use error::ReportError;
 pub use figure::PlotLook;
-pub use html::{accuracy_text, figure_text};
+pub use html::{accuracy_text, figure_text, short_accuracy_text};
 pub use markdown::{MarkdownReport, PlotFile};
 pub use measured_run::MeasuredRun;
 pub use plot::plot_metric;

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use rlar_view::evaluations::{HeldOutRow, SuiteRow};
+use rlar_view::measured_by::AccuracySource;
 
 use crate::commands::{report_command, run_command};
 use crate::comparison::{LAST_STEPS, config_differences, last_means};
@@ -12,6 +13,7 @@ use crate::html::{accuracy_text, figure_text, state_text};
 use crate::panels::Panel;
 use crate::plot::svg_file;
 use crate::report::measured;
+use crate::run_summary::run_summary;
 use crate::shown::{number_or_dash, percent, shown, shown_cut};
 use crate::{MeasuredRun, ReportedRun};
 
@@ -19,6 +21,8 @@ use crate::{MeasuredRun, ReportedRun};
 const PLOTTED: [&str; 6] = ["reward", "accuracy", "heldout_accuracy", "loss", "kl", "reply_tokens"];
 /// Largest number of rows of a table.
 const MAX_ROWS: usize = 40;
+/// Largest number of tools of an accuracy.
+const MAX_TOOLS: usize = 8;
 /// Number of characters of a cell, and of a config.
 const MAX_CELL: usize = 200;
 const MAX_CONFIG: usize = 30_000;
@@ -47,9 +51,10 @@ pub fn summary(runs: &[ReportedRun], plots: Option<&str>, look: PlotLook) -> Mar
     let mut text = String::from("## Training results\n\n");
     text.push_str(&table(&["Run", "Method", "Steps", "State"], &runs.iter().map(run_row).collect::<Vec<_>>()));
     for run in runs {
+        highlights(&mut text, run, runs.len() > 1);
         results(&mut text, run, runs.len() > 1);
     }
-    last_steps(&mut text, &measured);
+    last_steps(&mut text, runs);
     let plots = plots.map(|beginning| plot_files(&measured, beginning, look)).unwrap_or_default();
     for plot in &plots {
         push(&mut text, format_args!("\n![{}]({})\n", plot.title, address(&plot.file.name)));
@@ -79,6 +84,20 @@ fn run_row(run: &ReportedRun) -> Vec<String> {
     ]
 }
 
+/// What the run reached and took, and its hints.
+fn highlights(text: &mut String, run: &ReportedRun, several: bool) {
+    text.push('\n');
+    if several {
+        push(text, format_args!("Of {}:\n\n", code(&run.measured.label)));
+    }
+    let lines = run_summary(run)
+        .into_iter()
+        .filter(|line| ["Mean reward", "Loss", "Time", "Cost", "Hint"].contains(&line.name));
+    for line in lines {
+        push(text, format_args!("- {}: {}\n", line.name, code(&line.text)));
+    }
+}
+
 fn results(text: &mut String, run: &ReportedRun, several: bool) {
     let view = &run.evaluations;
     let name = if several { format!(" of {}", code(&run.measured.label)) } else { String::new() };
@@ -90,6 +109,7 @@ fn results(text: &mut String, run: &ReportedRun, several: bool) {
         push(text, format_args!("\nHeld-out accuracy{name}, with 95 % intervals (Wilson’s, by prompts):\n\n"));
         let rows: Vec<Vec<String>> = view.heldout.iter().take(MAX_ROWS).map(row).collect();
         text.push_str(&table(&["Kind of task", "Decoding", "Before", "After"], &rows));
+        source(text, &format!("Held-out accuracy{name}"), run.measured_by.heldout.as_ref());
     }
     if !view.suites.is_empty() {
         let row =
@@ -107,7 +127,22 @@ fn results(text: &mut String, run: &ReportedRun, several: bool) {
     }
 }
 
-fn last_steps(text: &mut String, runs: &[&MeasuredRun]) {
+/// What an accuracy is measured by, and what it cannot show; `what` is the accuracy, with the run's name where there are several.
+fn source(text: &mut String, what: &str, source: Option<&AccuracySource>) {
+    let Some(AccuracySource { tools, trained_on, .. }) = source else { return };
+    let list = |tools: &[String]| tools.iter().take(MAX_TOOLS).map(|tool| code(tool)).collect::<Vec<_>>().join(", ");
+    let trained = if trained_on.is_empty() {
+        "on which the policy is not trained".to_owned()
+    } else if trained_on.len() == tools.len() {
+        "on which the policy is trained: it cannot show that the reward was hacked".to_owned()
+    } else {
+        format!("of which the policy is trained on {}: it cannot show that this reward was hacked", list(trained_on))
+    };
+    push(text, format_args!("\n{what} is measured by {}, {trained}.\n", list(tools)));
+}
+
+fn last_steps(text: &mut String, reported: &[ReportedRun]) {
+    let runs = &measured(reported)[..];
     let means = last_means(runs);
     if means.is_empty() {
         return;
@@ -120,6 +155,10 @@ fn last_steps(text: &mut String, runs: &[&MeasuredRun]) {
     };
     push(text, format_args!("\nMeans over the last {LAST_STEPS} steps:\n\n"));
     text.push_str(&table(&head, &means.iter().map(row).collect::<Vec<_>>()));
+    for run in reported {
+        let name = if reported.len() > 1 { format!(" of {}", code(&run.measured.label)) } else { String::new() };
+        source(text, &format!("Accuracy{name}"), run.measured_by.accuracy.as_ref());
+    }
 }
 
 fn differences(text: &mut String, runs: &[ReportedRun]) {
@@ -143,6 +182,7 @@ fn settings(text: &mut String, run: &ReportedRun, several: bool) {
     if several {
         push(text, format_args!("Of {}:\n\n", code(&run.measured.label)));
     }
+    push(text, format_args!("- computed on: {}\n", code(&run.environment.in_short())));
     for fact in &run.environment.facts {
         push(text, format_args!("- {}: {}\n", fact.name, code(&fact.value)));
     }

@@ -9,6 +9,7 @@ use rlar_view::evaluations::{EvaluationsView, evaluations};
 use rlar_view::exchanges::{RoleUsage, exchanges};
 use rlar_view::json_lines::FileProblem;
 use rlar_view::library::{LibraryView, library};
+use rlar_view::measured_by::{MeasuredBy, measured_by};
 
 use crate::environment::{RunEnvironment, environment};
 use crate::sample_replies::{SampleGroup, sample_groups};
@@ -26,12 +27,16 @@ pub struct ReportedRun {
     pub config_text: String,
     /// What was measured before, during and after training.
     pub evaluations: EvaluationsView,
+    /// Which tools its accuracies are measured by.
+    pub measured_by: MeasuredBy,
     /// Its tools.
     pub library: LibraryView,
     /// Who chose which tools for how many prompts, and why.
     pub choices: ToolChoices,
     /// What the requests to a language model took, by role.
     pub exchanges: Vec<RoleUsage>,
+    /// What these requests cost by the prices in the config, in their currency; `None` if the config has no prices.
+    pub llm_cost: Option<f64>,
     /// Replies that show what was rewarded.
     pub samples: Vec<SampleGroup>,
     /// What it ran on.
@@ -53,6 +58,7 @@ impl ReportedRun {
         let config_text = read_text(&folder.join(CONFIG)).unwrap_or_default();
         let during = measured.table.evaluations.clone();
         let evaluations = read(evaluations(folder, during), "report.json", &mut problems);
+        let measured_by = measured_by(folder, &measured.table);
         let library = library(folder);
         problems.extend(library.problems.iter().cloned());
         let choices = read(tool_choices(folder), "assignments.jsonl", &mut problems);
@@ -65,9 +71,11 @@ impl ReportedRun {
             config,
             config_text,
             evaluations,
+            measured_by,
             library,
             choices,
             exchanges: exchanges.roles,
+            llm_cost: exchanges.cost,
             samples,
             environment,
             problems,

@@ -50,7 +50,7 @@ pub fn number_or_dash(value: Option<f64>) -> String {
 
 /// A share in percent.
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{} %", rlar_run::percent(share))
 }
 
 /// A number of things, such as `3 prompts`.

@@ -63,6 +63,7 @@ pub use orchestrator::{Orchestrator, OrchestratorConfig, PlannedItem, PlannedSco
 pub use tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 pub use tool::composite::{CombineAs, WeightedTool};
 pub use tool::judge::{Criterion, JudgeMode, Rubric};
+pub use tool::judge_log::JUDGES;
 pub use tool::outcome::{Failure, Outcome};
 pub use tool::python::entry::{FunctionAddress, PythonFunction, entries_schema, read_entries};
 pub use tool::python::run_state::{FunctionRun, PRINTS};

@@ -122,8 +122,8 @@ pub enum Command {
         after_help = "Examples:\n  rlar rollouts runs/math --worst\n  rlar rollouts runs/math --best --limit 2\n  rlar rollouts runs/math --step 10 --failed"
     )]
     Rollouts(RolloutsArguments),
-    /// Show how the configs of two runs differ, and their metrics side by side.
-    #[command(after_help = "Example:\n  rlar compare runs/one runs/other")]
+    /// Show how the configs of runs differ, and their metrics side by side; the first run is the baseline.
+    #[command(after_help = "Examples:\n  rlar compare runs/one runs/other\n  rlar compare runs/seed-*")]
     Compare(CompareArguments),
     /// Show runs in a local web page: from every number to the replies behind it, from every reply to the reasons of its
     /// reward.

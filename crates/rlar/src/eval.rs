@@ -11,7 +11,7 @@ use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::Method;
 use rlar_policy::{ComputeDevice, Policy};
 use rlar_rewards::Orchestrator;
-use rlar_run::Progress;
+use rlar_run::{Progress, percent};
 use serde_json::json;
 
 use crate::cli::{BenchmarkCommand, ConfigArguments, EvalArguments};
@@ -86,12 +86,12 @@ fn table(sampled: &BTreeMap<String, Accuracy>, greedy: &BTreeMap<String, Accurac
     for kind in kinds {
         let sampled = sampled.get(kind).copied().unwrap_or_default();
         let greedy = greedy.get(kind).copied().unwrap_or_default();
-        let percent = |accuracy: Accuracy| format!("{:.1} %", accuracy.percent());
+        let shown = |accuracy: Accuracy| format!("{} %", percent(accuracy.percent() / 100.0));
         rows.push(vec![
             kind.to_owned(),
-            percent(sampled),
+            shown(sampled),
             sampled.answers.to_string(),
-            percent(greedy),
+            shown(greedy),
             greedy.answers.to_string(),
             (sampled.unscored + greedy.unscored).to_string(),
         ]);

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use rlar_grpo::{Config, Job, Method, Report, dry_run, hub_commits};
-use rlar_run::OutputMode;
+use rlar_run::{Build, OutputMode, wrap};
+use rlar_view::measured_by::measured_by;
+use rlar_view::metric_table::MetricTable;
 use serde_json::{Value, json};
 
 use crate::cli::{Resume, TrainingArguments};
@@ -29,7 +31,19 @@ pub fn run(arguments: &TrainingArguments, method: Option<Method>) -> Result<()> 
     if mode == OutputMode::Json {
         return summary_event(&report, &config);
     }
-    print(format!("{report}\n{}", where_things_are(&config)))
+    print(format!("{report}{}\n{}", what_measured(&report, &config), where_things_are(&config)))
+}
+
+/// The line that says which tools measured the held-out accuracy, and whether the policy was trained on them; empty where
+/// nothing held out was measured.
+fn what_measured(report: &Report, config: &Config) -> String {
+    if report.measured.as_ref().is_none_or(|measured| measured.after.sampled.is_empty()) {
+        return String::new();
+    }
+    let (run, mut table) = (Path::new(&config.run.folder), MetricTable::default());
+    // Records that cannot be read say nothing of the tools that were trained on.
+    let _ = table.refresh(run);
+    measured_by(run, &table).heldout.map(|source| format!("{}\n", wrap(&source.text))).unwrap_or_default()
 }
 
 /// The last lines of a run: where its files are, and what to do with them.
@@ -62,6 +76,15 @@ fn summary_event(report: &Report, config: &Config) -> Result<()> {
     }
     output::mode().event("summary", event);
     Ok(())
+}
+
+/// What this program was built from.
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("RLAR_COMMIT").map(str::to_owned),
+        features: if cfg!(feature = "cuda") { vec!["cuda".to_owned()] } else { Vec::new() },
+    }
 }
 
 /// The training job that the command line describes, with the config and data read and checked.
@@ -104,5 +127,6 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         resume,
         interrupted: interrupt::flag(),
         output: output::mode(),
+        build: build(),
     })
 }

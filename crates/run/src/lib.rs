@@ -6,7 +6,9 @@
 //!   run repeats the step exactly.
 //! - [`Records`] are append-only JSONL files, which a resume cuts back to its checkpoint.
 //! - [`Checkpoints`] are folders that appear complete or not at all, with the hash of every file.
+//! - [`ProcessEnvironment`] is what a process of a run computes on: build, system, machine.
 //! - [`Events`] are TensorBoard's event files.
+//! - [`percent`] writes shares for people.
 //! - [`OutputMode`] is how a command shows what it does; [`Progress`] is a progress bar, and [`Activity`] is what is going
 //!   on within a step.
 //!
@@ -33,10 +35,12 @@ mod atomic;
 mod disk;
 
 mod checkpoints;
+mod environment;
 mod events;
 mod folder;
 mod hash;
 mod journal;
+mod percent;
 mod progress;
 mod records;
 mod terminal;
@@ -45,11 +49,13 @@ pub use activity::{Activity, OngoingWork};
 pub use atomic::{sync_or_rewrite, write_atomic};
 pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
+pub use environment::{Build, Computation, ENVIRONMENT, ProcessEnvironment};
 pub use error::RunError;
 pub use events::Events;
 pub use folder::{JOURNAL, RunFolder};
 pub use hash::{StreamedHash, fingerprint, hash_files, sha256};
 pub use journal::Journal;
+pub use percent::percent;
 pub use progress::Progress;
 pub use records::Records;
 pub use terminal::{COLUMNS, OutputMode, StandardError, above_bar, fill, wrap};

@@ -28,6 +28,7 @@ export class Chart {
     Object.assign(this, { title, open, zoom, unit, index: null, curves: [], plot: null, isSeen: false, isDrawn: true });
     this.readout = element("p", { class: "readout" });
     this.keys = element("ul", { class: "keys" });
+    this.remarks = element("div");
     this.area = element("div", {
       class: "chart-plot",
       role: "slider",
@@ -55,7 +56,13 @@ export class Chart {
       this.area,
       this.keys,
       this.readout,
+      this.remarks,
     );
+  }
+
+  /** Shows remarks below the plot, in the place of those before. */
+  remark(...remarks) {
+    fill(this.remarks, ...remarks);
   }
 
   /** Shows curves `{ label, steps, mean, low, high }`; `look` is `{ smoothing, log, marks, bands }`; a single curve always has its band. */

@@ -1,10 +1,10 @@
 // Compare: how the configs of runs differ, their curves, what was measured, and who wins prompt by prompt.
 
 import { ask } from "./api.js";
-import { Chart } from "./chart.js";
 import { count, element, note, number, table } from "./dom.js";
 import { evaluationTables } from "./evaluations.js";
-import { curvesOf, openStep, readMetrics } from "./overview.js";
+import { curvesOf, openStep, panelChart, readMetrics } from "./overview.js";
+import { sourceRemarks } from "./measured_by.js";
 import { PANELS } from "./panels.js";
 import { sameValue } from "./paths.js";
 import { suiteWins, trainingWins } from "./wins.js";
@@ -31,13 +31,16 @@ export async function compare(place, { runs: chosen, summaries }) {
     Promise.all(runs.map((run) => readMetrics(run, PANELS))),
     Promise.all(runs.map((run) => ask("evaluations", { run }))),
   ]);
+  const sources = measured.map((view) => view.measured_by);
   const [figures, training, suites] = await Promise.all([figureTable(runs, data), trainingWins(runs), suiteWins(runs)]);
+  figures.append(...["accuracy", "heldout"].flatMap((kind) => sourceRemarks(kind, runs, sources) ?? []));
   place.append(configTable(runs, configs), figures, suites, training);
   const charts = [];
   const grid = element("div", { class: "charts" });
   const panels = PANELS.filter((panel) => curvesOf(panel, runs, data).length > 0);
   for (const panel of panels) {
-    const chart = new Chart(panel.title, { open: (step, curve) => openStep(curve.run, step), zoom: () => {} });
+    const chart = panelChart(panel, { open: (step, curve) => openStep(curve.run, step, panel.filter), zoom: () => {} });
+    if (panel.source !== undefined) chart.remark(sourceRemarks(panel.source, runs, sources));
     charts.push({ chart, panel });
     grid.append(chart.element);
   }
@@ -65,7 +68,10 @@ function configTable(runs, configs) {
     section.append(
       table(
         `${count(differing.length, "key")} ${differing.length === 1 ? "differs" : "differ"}`,
-        [{ title: "Key", cell: (key) => key }, ...runs.map((run, i) => ({ title: run, cell: (key) => text(maps[i], key) }))],
+        [
+          { title: "Key", cell: (key) => key },
+          ...runs.map((run, i) => ({ title: run, text: true, cell: (key) => text(maps[i], key) })),
+        ],
         differing,
       ),
     );

@@ -26,9 +26,12 @@ export function fill(parent, ...children) {
   append(parent, children);
 }
 
-/** A table with a caption; `columns` are `{ title, number, cell(row) }`. It scrolls by itself when it is wide. */
+/**
+ * A table with a caption; `columns` are `{ title, number, text, cell(row) }`. It scrolls by itself when it is wide. Names are
+ * never broken; a column with `text` has texts of a run, which may have no place for a break.
+ */
 export function table(caption, columns, rows) {
-  const kind = (column) => (column.number ? { class: "number" } : {});
+  const kind = (column) => (column.number ? { class: "number" } : column.text ? { class: "text" } : {});
   const head = columns.map((column) => element("th", { scope: "col", ...kind(column) }, column.title));
   const line = (row) =>
     element(
@@ -70,9 +73,20 @@ export function number(value, digits = 4) {
   return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : String(Number(value.toPrecision(digits)));
 }
 
-/** A share as a percentage. */
+/**
+ * A share in percent with one decimal, without the sign, rounded as rlar's reports round it: halves to the even digit, and what
+ * lies beyond the ninth decimal does not count.
+ */
+export function inPercent(value) {
+  const billionths = Math.round(Math.abs(value) * 1e11);
+  const [whole, rest] = [Math.floor(billionths / 1e8), billionths % 1e8];
+  const tenths = whole + (rest > 5e7 || (rest === 5e7 && whole % 2 === 1) ? 1 : 0);
+  return `${value < 0 && tenths > 0 ? "-" : ""}${Math.floor(tenths / 10)}.${tenths % 10}`;
+}
+
+/** A share as a percentage; `–` for one that is not known. */
 export function percent(value) {
-  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`;
+  return value === null || value === undefined || !Number.isFinite(value) ? "–" : `${inPercent(value)} %`;
 }
 
 /** A count with its noun. */

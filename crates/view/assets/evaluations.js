@@ -4,8 +4,10 @@ import { address } from "./address.js";
 import { ask } from "./api.js";
 import { benchmarkView } from "./benchmark.js";
 import { Chart } from "./chart.js";
-import { element, figures, number, percent, table } from "./dom.js";
+import { element, figures, inPercent, percent, table } from "./dom.js";
+import { sourceRemarks } from "./measured_by.js";
 import { openStep } from "./overview.js";
+import { runPhases } from "./phases.js";
 import { measured, resultTables, suiteReplies } from "./results.js";
 
 const share = (counts) => (counts === null ? null : counts.right / Math.max(counts.answers, 1));
@@ -24,7 +26,7 @@ export function evaluationTables(run, view, results = []) {
     ]);
   };
   const change = (row) =>
-    row.before === null || row.after === null ? "–" : `${(100 * (share(row.after) - share(row.before))).toFixed(1)} points`;
+    row.before === null || row.after === null ? "–" : `${inPercent(share(row.after) - share(row.before))} points`;
   return [
     view.heldout.length === 0
       ? null
@@ -39,6 +41,7 @@ export function evaluationTables(run, view, results = []) {
           ],
           view.heldout,
         ),
+    view.heldout.length === 0 ? null : element("div", {}, sourceRemarks("heldout", [run], [view.measured_by])),
     view.suites.length === 0
       ? null
       : table(
@@ -107,16 +110,12 @@ export async function evaluations(place, { runs, parameters }) {
           log: false,
           marks: [],
         });
+      chart.remark(sourceRemarks("heldout", [run], [view.measured_by]));
       charts.push({ chart, draw });
       place.append(element("div", { class: "charts" }, chart.element));
       draw();
     }
-    if (view.seconds !== null) {
-      place.append(
-        element("h3", {}, "Seconds by phase"),
-        figures(Object.entries(view.seconds).map(([phase, seconds]) => [phase, number(seconds)])),
-      );
-    }
+    if (view.seconds !== null && typeof view.seconds === "object") place.append(runPhases(run, view.seconds));
   }
   place.append(resultTables(runs, results));
   return { recoloured: () => charts.forEach(({ draw }) => draw()) };

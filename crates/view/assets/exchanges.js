@@ -1,4 +1,4 @@
-// What the agents asked a language model, without what looks like a secret.
+// What the agents and judges asked a language model, without what looks like a secret.
 
 import { address } from "./address.js";
 import { ask } from "./api.js";
@@ -10,7 +10,9 @@ export async function exchangeSection(run, opened, before) {
   const page = await ask("exchanges", { run, offset: before, limit: ROWS });
   const section = element("section", {}, element("h2", {}, "Exchanges with the language model"), problems(page.problems));
   if (page.total === 0) {
-    section.append(element("p", {}, "No language model was asked in this run."));
+    section.append(
+      element("p", {}, "No agent asked a language model in this run; what judges were asked is shown beside the replies."),
+    );
     return section;
   }
   section.append(
@@ -53,7 +55,7 @@ export async function exchangeSection(run, opened, before) {
         { title: "Model", cell: (row) => row.model },
         { title: "Seconds", number: true, cell: (row) => number(row.seconds) },
         { title: "Tokens", number: true, cell: (row) => `${row.prompt_tokens} + ${row.completion_tokens}` },
-        { title: "Error", cell: (row) => row.error ?? "" },
+        { title: "Error", text: true, cell: (row) => row.error ?? "" },
       ],
       page.rows,
     ),
@@ -78,7 +80,6 @@ function sum(roles, name) {
 
 async function exchange(run, line) {
   const view = await ask("exchange", { run, line });
-  const message = (entry, i) => [element("h3", {}, entry.role), shown(`Message ${i + 1}, ${entry.role}`, entry.content)];
   return element(
     "article",
     { class: "card" },
@@ -86,17 +87,30 @@ async function exchange(run, line) {
     figures([
       ["role", view.role],
       ["about", view.task],
+    ]),
+    exchangeParts(view, `line ${line}`),
+  );
+}
+
+/** What was asked and answered in an exchange; `name` tells its texts apart from those of others on the page. */
+export function exchangeParts(view, name) {
+  const message = (entry, i) => [
+    element("h4", {}, entry.role),
+    shown(`${name}, message ${i + 1}, ${entry.role}`, entry.content),
+  ];
+  const calls = () =>
+    element("pre", { tabindex: 0, role: "region", "aria-label": `${name}, calls` }, JSON.stringify(view.calls, null, 2));
+  return [
+    figures([
       ["model", view.model],
+      ["time", view.time],
       ["seconds", number(view.seconds)],
+      ["tokens", `${view.prompt_tokens} + ${view.completion_tokens}`],
       ["error", view.error],
     ]),
     view.messages.map(message),
-    view.reply === null ? null : [element("h3", {}, "Reply"), shown("Reply", view.reply)],
-    view.calls === null
-      ? null
-      : [
-          element("h3", {}, "Function calls"),
-          element("pre", { tabindex: 0, role: "region", "aria-label": "Function calls" }, JSON.stringify(view.calls, null, 2)),
-        ],
-  );
+    view.reply === null ? null : [element("h4", {}, "Reply"), shown(`${name}, reply`, view.reply)],
+    // A reply without calls has an empty list.
+    view.calls === null || view.calls.length === 0 ? null : [element("h4", {}, "Function calls"), calls()],
+  ];
 }

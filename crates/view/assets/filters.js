@@ -10,6 +10,12 @@ const ADVANTAGES = {
   zero: "0",
   none: "none: not trained on",
 };
+const ENDS = {
+  "": "any way",
+  length: "the length limit: cut off",
+  stop: "an end token or stop text",
+  cancelled: "being cancelled",
+};
 const ORDERS = {
   "": "in the order of the file",
   worst: "lowest reward first",
@@ -27,8 +33,12 @@ const FIELDS = {
   advantage: { label: "Advantage", options: ADVANTAGES },
   least_advantage: { label: "from", isNumber: true, name: "Advantage from" },
   most_advantage: { label: "to", isNumber: true, name: "Advantage to" },
+  finish: { label: "Ended by", options: ENDS },
   sort: { label: "Order", options: ORDERS },
 };
+
+/** The filter for replies that were cut off at the length limit. */
+export const CUT_OFF = { finish: "length" };
 
 /** The values of an address that choose replies, as texts; without those that are empty. */
 export function askedFilters(parameters) {

@@ -56,6 +56,7 @@ export async function promptHistory(run, example, upTo, made) {
         { title: "No score", number: true, cell: (step) => number(step.unscored) },
         {
           title: "A reply",
+          text: true,
           cell: (step) => [
             element(
               "a",

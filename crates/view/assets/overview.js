@@ -4,20 +4,29 @@ import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { Chart, swatch } from "./chart.js";
 import { element, fill, note, number, problems, table } from "./dom.js";
+import { environmentPart } from "./environment.js";
+import { CUT_OFF } from "./filters.js";
+import { readSources, sourceRemarks } from "./measured_by.js";
 import { PANELS, columnsOf } from "./panels.js";
+import { PhaseChart } from "./phases.js";
 import { nearest } from "./series.js";
 
 const POINTS = 500;
 
-/** The curves of a panel over some runs: `{ label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
+/** Curves of a panel over some runs: `{ run, name, label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
 export function curvesOf(panel, runs, data) {
   return runs.flatMap((run, i) =>
     columnsOf(panel, data[i].names).map(({ name, label }) => {
       const column = data[i].columns.find((column) => column.name === name);
       const words = [runs.length > 1 ? run : "", label].filter((word) => word !== "").join(" · ");
-      return { run, label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
+      return { run, name, label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
     }),
   );
+}
+
+/** The chart of a panel; `hooks` are those of a chart of curves. */
+export function panelChart(panel, hooks) {
+  return panel.isStacked ? new PhaseChart(panel.title) : new Chart(panel.title, hooks);
 }
 
 /** The metrics of a run: all columns that the panels show. */
@@ -27,14 +36,14 @@ export async function readMetrics(run, panels, { from, to } = {}) {
   return ask("metrics", { run, columns: columns.join("\n"), points: POINTS, from, to });
 }
 
-/** Opens the replies of the step nearest to a chosen one that has replies in a file. */
-export async function openStep(run, step) {
+/** Opens the replies of the step nearest to a chosen one that has replies in a file; with a filter, those that fit it. */
+export async function openStep(run, step, filter = {}) {
   const { steps } = await ask("steps", { run });
   const found = nearest(
     steps.map((known) => known.step),
     step,
   );
-  go("rollouts", [run], { step: found ?? step });
+  go("rollouts", [run], { step: found ?? step, ...filter });
 }
 
 export async function overview(place, { runs, summaries, parameters }) {
@@ -42,24 +51,29 @@ export async function overview(place, { runs, summaries, parameters }) {
   const range = { from: parameters.get("from"), to: parameters.get("to") };
   const own = (changes) => ({ smooth: look.smoothing || null, log: look.log ? 1 : null, ...range, ...changes });
   const charts = new Map();
-  const [about, remarks, grid] = [element("div"), element("div"), element("div", { class: "charts" })];
+  const [about, machines, remarks] = [element("div"), element("div"), element("div")];
+  const grid = element("div", { class: "charts" });
   const remember = () => history.replaceState(null, "", address("overview", runs, own({})));
   let data = [];
   let marks = [];
+  let sources = [];
 
   const draw = () => {
     for (const panel of PANELS) {
       const curves = curvesOf(panel, runs, data);
       if (curves.length === 0) continue;
       if (!charts.has(panel.title)) {
-        const chart = new Chart(panel.title, {
-          open: (step, curve) => openStep(curve.run, step),
+        const chart = panelChart(panel, {
+          open: (step, curve) => openStep(curve.run, step, panel.filter),
           zoom: (from, to) => go("overview", runs, own({ from, to })),
         });
         charts.set(panel.title, chart);
         grid.append(chart.element);
       }
-      charts.get(panel.title).show(curves, { ...look, marks: marks.flatMap((list) => list) });
+      const chart = charts.get(panel.title);
+      chart.show(curves, { ...look, marks: marks.flatMap((list) => list) });
+      if (panel.source !== undefined) chart.remark(sourceRemarks(panel.source, runs, sources));
+      if (panel.filter !== undefined) chart.remark(replyLinks(runs, panel.filter));
     }
     if (charts.size === 0) fill(grid, note("No step is recorded yet. The curves begin with the first step."));
     else grid.querySelector(":scope > .note")?.remove();
@@ -67,8 +81,15 @@ export async function overview(place, { runs, summaries, parameters }) {
 
   const read = async (list) => {
     data = await Promise.all(runs.map((run) => readMetrics(run, PANELS, range)));
-    marks = await Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks));
+    let parts;
+    [marks, sources, parts] = await Promise.all([
+      Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks)),
+      readSources(runs),
+      Promise.all(runs.map((run) => environmentPart(run, runs.length > 1))),
+    ]);
     fill(about, summary(runs, list));
+    // What someone has opened stays open while the run grows.
+    if (machines.querySelector("details[open]") === null) fill(machines, parts);
     fill(
       remarks,
       data.map((metrics) => problems(metrics.problems)),
@@ -112,6 +133,7 @@ export async function overview(place, { runs, summaries, parameters }) {
         );
   place.append(
     about,
+    machines,
     element(
       "div",
       { class: "tools" },
@@ -129,6 +151,12 @@ export async function overview(place, { runs, summaries, parameters }) {
   );
   await read(summaries);
   return { grown: read, recoloured: draw };
+}
+
+/** Links to the newest replies in a file that fit a filter. */
+function replyLinks(runs, filter) {
+  const link = (run, i) => [i === 0 ? "" : ", ", element("a", { href: address("rollouts", [run], filter) }, run)];
+  return element("p", { class: "muted remark" }, "The newest of these replies: ", runs.map(link));
 }
 
 function summary(runs, summaries) {
@@ -152,10 +180,15 @@ function summary(runs, summaries) {
         cell: (run) =>
           run.ended ?? { active: "going on", still: "not ended, and nothing has changed for two minutes" }[run.state] ?? "",
       },
-      { title: "Folder", cell: (run) => run.path },
+      { title: "Folder", text: true, cell: (run) => run.path },
     ],
     known,
   );
+}
+
+/** The filter for the replies that a mark is about. */
+function repliesOf({ kind, text }) {
+  return kind === "hint" && text.includes("cut off at `sampling.max_tokens`") ? CUT_OFF : {};
 }
 
 /** What stands out in a run, with links to the replies. */
@@ -166,7 +199,7 @@ export function markList(run, marks, isNamed) {
     element(
       "li",
       {},
-      element("a", { href: address("rollouts", [run], { step: mark.step }) }, `Step ${mark.step}`),
+      element("a", { href: address("rollouts", [run], { step: mark.step, ...repliesOf(mark) }) }, `Step ${mark.step}`),
       `, ${words[mark.kind] ?? mark.kind}: ${mark.text}`,
     );
   return element(

@@ -1,11 +1,17 @@
 // Which curves are shown together, and under which names.
 
-/** The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. */
+import { CUT_OFF } from "./filters.js";
+
+/**
+ * The panels of the overview, in order. `columns` are names in `metrics.jsonl`; `*` stands for any name. `source` is the kind of
+ * accuracy, of which is said by which tools it is measured; `filter` chooses the replies to which its curves lead. The
+ * values of `isStacked` are parts of a whole.
+ */
 export const PANELS = [
   { title: "Mean reward", columns: ["reward/mean"] },
-  { title: "Accuracy", columns: ["accuracy"] },
-  { title: "Held-out accuracy", columns: ["eval/accuracy"] },
-  { title: "Replies cut off (share)", columns: ["cut_off"] },
+  { title: "Accuracy", columns: ["accuracy"], source: "accuracy" },
+  { title: "Held-out accuracy", columns: ["eval/accuracy"], source: "heldout" },
+  { title: "Replies cut off (share)", columns: ["cut_off"], filter: CUT_OFF },
   { title: "Groups without spread (share)", columns: ["zero_spread_groups"] },
   { title: "KL to the reference, k3 (nats per token)", columns: ["kl/k3"] },
   { title: "Entropy of the next token (nats)", columns: ["entropy"] },
@@ -21,6 +27,7 @@ export const PANELS = [
   {
     title: "Seconds by phase",
     columns: ["seconds/sampling", "seconds/scoring", "seconds/training", "seconds/evaluation", "seconds/other"],
+    isStacked: true,
   },
   { title: "Sampler and trainer apart (nats)", columns: ["sampler_trainer_gap"] },
   { title: "Learning rate", columns: ["learning_rate"] },

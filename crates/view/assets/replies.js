@@ -19,7 +19,7 @@ export function replyColumns(run, step) {
     },
     { title: "Example", cell: (reply) => reply.example },
     { title: "Domain", cell: (reply) => reply.domain },
-    { title: "Text", cell: (reply) => reply.excerpt || reply.completion.text + (reply.completion.cut ? " …" : "") },
+    { title: "Text", text: true, cell: (reply) => reply.excerpt || reply.completion.text + (reply.completion.cut ? " …" : "") },
     { title: "Reward", number: true, cell: (reply) => number(reply.reward) },
     { title: "Advantage", number: true, cell: (reply) => number(reply.advantage) },
     { title: "Tokens", number: true, cell: (reply) => number(reply.tokens) },

@@ -2,7 +2,8 @@
 
 import { address } from "./address.js";
 import { ask } from "./api.js";
-import { count, element, figures, note, number, shown } from "./dom.js";
+import { count, element, figures, note, number, problems, shown } from "./dom.js";
+import { exchangeParts } from "./exchanges.js";
 import { tokenSection } from "./tokens.js";
 
 /** The prompt of a group, and its replies side by side. */
@@ -54,7 +55,7 @@ export async function replyView(run, step, row, made) {
     shown("Reply", reply.completion),
     element("h3", {}, "Scores and their reasons"),
     verdictList(run, reply),
-    judgedParts(run, judged),
+    judgedParts(judged),
     promptParts(view),
     view.log_probs.some((value) => value !== null) ? tokenSection(view, made) : null,
   );
@@ -64,27 +65,25 @@ function overTime(run, example) {
   return element("p", {}, element("a", { href: address("rollouts", [run], { example }) }, "The same prompt over time"));
 }
 
-/** What the judges were asked about the reply. */
-function judgedParts(run, { judges, exchanges }) {
+/** What the judges were asked about the reply and answered. */
+function judgedParts({ judges, exchanges, problems: unread }) {
   if (judges.length === 0) return null;
-  const link = (exchange) =>
+  const part = (exchange, i) =>
     element(
-      "li",
+      "details",
       {},
-      element(
-        "a",
-        { href: address("rewards", [run], { exchange: exchange.line }) },
-        `What ${exchange.task} was asked and said`,
-      ),
-      ` (${exchange.model}, ${count(exchange.prompt_tokens + exchange.completion_tokens, "token")})`,
+      element("summary", {}, `What ${exchange.task} was asked and said${exchange.time === "" ? "" : `, ${exchange.time}`}`),
+      exchangeParts(exchange, `${exchange.task}, exchange ${i + 1}`),
     );
+  const none =
+    `The run has no record of what ${judges.join(", ")} was asked about this reply: the log has the newest exchanges, ` +
+    "a score from the cache was asked for earlier, and earlier versions kept none.";
   return element(
     "div",
     {},
     element("h3", {}, "Exchanges with the judge"),
-    exchanges.length === 0
-      ? element("p", { class: "muted" }, `The run has no record of what ${judges.join(", ")} was asked about this reply.`)
-      : element("ul", {}, exchanges.map(link)),
+    exchanges.length === 0 ? element("p", { class: "muted" }, none) : exchanges.map(part),
+    problems(unread),
   );
 }
 

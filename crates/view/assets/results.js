@@ -146,9 +146,10 @@ export async function suiteReplies(runs, parameters) {
           title: "Prompt",
           cell: (reply) => element("a", { href: address("evaluations", runs, { result, line: reply.line }) }, reply.id),
         },
-        { title: "Text of the prompt", cell: (reply) => reply.prompt.text + (reply.prompt.cut ? " …" : "") },
+        { title: "Text of the prompt", text: true, cell: (reply) => reply.prompt.text + (reply.prompt.cut ? " …" : "") },
         {
           title: "Reply",
+          text: true,
           cell: (reply) => (reply.reply === null ? reply.why : reply.reply.text + (reply.reply.cut ? " …" : "")),
         },
         { title: "Score", number: true, cell: (reply) => number(reply.score) },

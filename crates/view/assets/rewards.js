@@ -50,6 +50,12 @@ export async function rewards(place, { runs, parameters }) {
   return { recoloured: () => draws.forEach((draw) => draw()) };
 }
 
+/** How often a good reply scores above a bad one in the admission checks, or why that is not known. */
+function auc(admission) {
+  if (admission === null) return null;
+  return admission.auc === null ? `not known, because ${admission.auc_unknown}` : number(admission.auc);
+}
+
 function toolSection(library, assigned, opened) {
   const uses = (tool) => assigned.tools.find((entry) => entry.name === tool.name)?.count ?? 0;
   const detail = (tool) => {
@@ -81,7 +87,7 @@ function toolSection(library, assigned, opened) {
         ["origin", tool.origin],
         ["prompts", uses(tool)],
         ["admission", tool.admission?.status ?? "no report"],
-        ["AUC on good and bad replies", tool.admission?.auc === null ? null : number(tool.admission?.auc)],
+        ["AUC on good and bad replies", auc(tool.admission)],
       ]),
       checks.length === 0
         ? null
@@ -212,7 +218,7 @@ function assignmentSection(run, assigned, parameters) {
         { title: "Example", cell: (row) => row.example },
         { title: "Tools", cell: (row) => tools(row) || element("span", { class: "bad" }, "none fits") },
         { title: "Chosen by", cell: (row) => row.by },
-        { title: "Why", cell: (row) => row.why.text },
+        { title: "Why", text: true, cell: (row) => row.why.text },
       ],
       assigned.rows,
     ),

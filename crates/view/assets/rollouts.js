@@ -3,6 +3,7 @@
 import { address, go } from "./address.js";
 import { ask } from "./api.js";
 import { count, element, note, number, percent, table } from "./dom.js";
+import { CUT_OFF } from "./filters.js";
 import { promptHistory } from "./history.js";
 import { groupView, replyView } from "./reply.js";
 import { replyList } from "./replies.js";
@@ -106,13 +107,20 @@ async function groupTable(run, step, domain) {
               ? ""
               : element("a", { href: address("rollouts", [run], { step, domain: group.domain }) }, group.domain),
         },
-        { title: "Prompt", cell: (group) => group.prompt.text + (group.prompt.cut ? " …" : "") },
+        { title: "Prompt", text: true, cell: (group) => group.prompt.text + (group.prompt.cut ? " …" : "") },
         { title: "Replies", number: true, cell: (group) => number(group.replies) },
         { title: "Mean reward", number: true, cell: (group) => number(group.mean) },
         { title: "Lowest", number: true, cell: (group) => number(group.lowest) },
         { title: "Highest", number: true, cell: (group) => number(group.highest) },
         { title: "Spread", cell: spread },
-        { title: "Cut off", number: true, cell: (group) => percent(group.cut_off / group.replies) },
+        {
+          title: "Cut off",
+          number: true,
+          cell: (group) =>
+            group.cut_off === 0
+              ? percent(0)
+              : element("a", { href: address("rollouts", [run], { step, ...CUT_OFF }) }, percent(group.cut_off / group.replies)),
+        },
         { title: "No score", number: true, cell: (group) => number(group.unscored) },
         { title: "Tokens", number: true, cell: (group) => number(group.tokens) },
         { title: "Tools", cell: (group) => group.tools.join(", ") },

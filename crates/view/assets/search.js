@@ -7,7 +7,7 @@ import { askedFilters, filterForm } from "./filters.js";
 import { replyColumns } from "./replies.js";
 
 const MOST_RUNS = 20;
-const FIELDS = ["search", "domain", "tool", "outcome", "least_score", "most_score", "advantage"];
+const FIELDS = ["search", "domain", "tool", "outcome", "least_score", "most_score", "advantage", "finish"];
 
 export async function search(place, { runs, named, summaries, parameters }) {
   const asked = askedFilters(parameters);

@@ -127,7 +127,7 @@ export async function trainingWins(runs) {
       table(
         `${run} and ${runs[0]}: the prompts that differ most; a reward leads to the prompt over time`,
         [
-          { title: "Prompt", cell: (row) => row.prompt.text + (row.prompt.cut ? " …" : "") },
+          { title: "Prompt", text: true, cell: (row) => row.prompt.text + (row.prompt.cut ? " …" : "") },
           { title: runs[0], number: true, cell: (row) => history(runs[0], row, row.first) },
           { title: run, number: true, cell: (row) => history(run, row, row.second) },
         ],

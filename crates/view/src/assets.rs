@@ -26,7 +26,7 @@ macro_rules! page_file {
 
 const INDEX: PageFile = page_file!("index.html", "text/html; charset=utf-8");
 
-const FILES: [PageFile; 32] = [
+const FILES: [PageFile; 35] = [
     page_file!("page.css", STYLE),
     page_file!("icon.svg", "image/svg+xml"),
     page_file!("page.js", SCRIPT),
@@ -37,13 +37,16 @@ const FILES: [PageFile; 32] = [
     page_file!("compare.js", SCRIPT),
     page_file!("distributions.js", SCRIPT),
     page_file!("dom.js", SCRIPT),
+    page_file!("environment.js", SCRIPT),
     page_file!("evaluations.js", SCRIPT),
     page_file!("exchanges.js", SCRIPT),
     page_file!("filters.js", SCRIPT),
     page_file!("history.js", SCRIPT),
+    page_file!("measured_by.js", SCRIPT),
     page_file!("overview.js", SCRIPT),
     page_file!("panels.js", SCRIPT),
     page_file!("paths.js", SCRIPT),
+    page_file!("phases.js", SCRIPT),
     page_file!("replies.js", SCRIPT),
     page_file!("reply.js", SCRIPT),
     page_file!("results.js", SCRIPT),

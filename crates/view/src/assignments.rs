@@ -12,7 +12,8 @@ use crate::answer::NoAnswer;
 use crate::json_lines::{FileProblem, LinePosition, read_json_lines};
 use crate::shown_text::ShownText;
 
-const ASSIGNMENTS: &str = "assignments.jsonl";
+/// The file of the assignments.
+pub const ASSIGNMENTS: &str = "assignments.jsonl";
 /// Number of characters of a reason.
 const MAX_CHARS: usize = 2000;
 /// Largest number of names that are counted.

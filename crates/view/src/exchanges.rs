@@ -19,8 +19,6 @@ const AGENTS: &str = "agents.jsonl";
 const MAX_CHARS: usize = 50_000;
 /// Number of characters of a text in a row.
 const IN_ROW: usize = 2000;
-/// Largest number of a reply's exchanges with judges.
-const MAX_JUDGED: usize = 20;
 /// Largest number of roles that are counted, and of problems.
 const MAX_NAMES: usize = 200;
 
@@ -59,7 +57,7 @@ pub struct RoleUsage {
 /// An exchange without its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExchangeRow {
-    /// Its line in `agents.jsonl`, by which it can be asked for.
+    /// Its line in its file; one of `agents.jsonl` can be asked for by it.
     pub line: usize,
     /// When the request was sent, RFC 3339.
     pub time: String,
@@ -151,8 +149,13 @@ pub fn exchange(run: &Path, wanted: usize) -> Result<ExchangeDetail, NoAnswer> {
             found = read.ok();
         }
     })?;
-    let mut value: Value = found
+    let value: Value = found
         .ok_or_else(|| NoAnswer::not_found("no_exchange", format!("{AGENTS} has no exchange on line {wanted}")))?;
+    Ok(detail(wanted, value))
+}
+
+/// The exchange in a line of a log, without what looks like a secret.
+pub fn detail(line: usize, mut value: Value) -> ExchangeDetail {
     redact_value(&mut value);
     let messages = value.get("messages").and_then(Value::as_array).into_iter().flatten();
     let message = |message: &Value| MessageView {
@@ -160,48 +163,12 @@ pub fn exchange(run: &Path, wanted: usize) -> Result<ExchangeDetail, NoAnswer> {
         content: ShownText::new(&text(message, "content"), MAX_CHARS),
     };
     let reply = value.get("reply");
-    Ok(ExchangeDetail {
-        row: row(wanted, &value),
+    ExchangeDetail {
+        row: row(line, &value),
         messages: messages.map(message).collect(),
         reply: reply.map(|reply| ShownText::new(&text(reply, "text"), MAX_CHARS)),
         calls: reply.and_then(|reply| reply.get("calls")).cloned().unwrap_or_default(),
-    })
-}
-
-/// The exchanges in which judges scored a reply: those of one of these tools whose messages show the reply and its prompt.
-/// Where only a part of the reply is scored, those that show a part of it.
-pub fn judged(run: &Path, tools: &[String], prompt: &str, reply: &str) -> Result<Vec<ExchangeRow>, NoAnswer> {
-    let (mut of_whole, mut of_part) = (Vec::new(), Vec::new());
-    read(run, |line, read| {
-        let Ok(value) = read else { return };
-        if text(&value, "role") != "judge" || !tools.contains(&text(&value, "task")) {
-            return;
-        }
-        let messages = value.get("messages").and_then(Value::as_array).into_iter().flatten();
-        for content in messages.map(|message| text(message, "content")).filter(|content| content.contains(prompt)) {
-            let mut shown = shown_replies(&content);
-            let found = if shown.clone().any(|shown| shown == reply) {
-                &mut of_whole
-            } else if shown.any(|shown| !shown.trim().is_empty() && reply.contains(shown)) {
-                &mut of_part
-            } else {
-                continue;
-            };
-            if found.len() < MAX_JUDGED {
-                found.push(row(line, &value));
-            }
-        }
-    })?;
-    Ok(if of_whole.is_empty() { of_part } else { of_whole })
-}
-
-/// The texts that a judge's message shows between the marks `<reply-CODE>` and `</reply-CODE>`; where it compares a reply
-/// with the reference, `<reply-a-CODE>` and `<reply-b-CODE>`.
-fn shown_replies(message: &str) -> impl Iterator<Item = &str> + Clone {
-    message.match_indices("<reply-").filter_map(|(begin, _)| {
-        let (mark, rest) = message[begin + 1..].split_once(">\n")?;
-        Some(rest.split_once(&format!("\n</{mark}>"))?.0)
-    })
+    }
 }
 
 fn read(run: &Path, take: impl FnMut(usize, Result<Value, String>)) -> Result<(), NoAnswer> {
@@ -239,6 +206,7 @@ fn add(usage: &mut RoleUsage, row: &ExchangeRow) {
     usage.seconds += row.seconds.unwrap_or(0.0);
 }
 
-fn text(value: &Value, key: &str) -> String {
+/// The text of a key; empty if it has none.
+pub fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -58,8 +58,16 @@ struct FileTrace {
 impl RunTraces {
     /// Looks at the files of all runs.
     pub fn of(catalogue: &RunCatalogue) -> Self {
-        let files =
-            ["metrics.jsonl", "warmup.jsonl", "rollouts", "report.json", "agents.jsonl", "evolution", "library"];
+        let files = [
+            "metrics.jsonl",
+            "warmup.jsonl",
+            "rollouts",
+            "report.json",
+            "agents.jsonl",
+            "evolution",
+            "library",
+            "environment.jsonl",
+        ];
         let trace = |path: PathBuf| {
             let metadata = fs::metadata(path).ok()?;
             Some(FileTrace { length: metadata.len(), modified: metadata.modified().ok() })

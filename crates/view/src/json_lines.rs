@@ -47,6 +47,17 @@ pub fn read_json_lines(
     from: LinePosition,
     mut take: impl FnMut(usize, Result<Value, String>),
 ) -> io::Result<LinePosition> {
+    read_lines(path, from, |line, text| {
+        take(line, text.and_then(|text| serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))));
+    })
+}
+
+/// As [`read_json_lines`], with the texts of the lines. Empty lines are passed over.
+pub fn read_lines(
+    path: &Path,
+    from: LinePosition,
+    mut take: impl FnMut(usize, Result<&str, String>),
+) -> io::Result<LinePosition> {
     let mut file = bounded_file::open(path)?;
     file.seek(SeekFrom::Start(from.bytes))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
@@ -72,8 +83,7 @@ pub fn read_json_lines(
         if is_too_long {
             take(position.lines, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
         } else if !line.trim_ascii().is_empty() {
-            let text = String::from_utf8_lossy(&line);
-            take(position.lines, serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}")));
+            take(position.lines, Ok(&String::from_utf8_lossy(&line)));
         }
     }
 }

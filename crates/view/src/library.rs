@@ -70,6 +70,8 @@ pub struct AdmissionView {
     pub examples: Option<u64>,
     /// How often a good reply scores above a bad one, from 0 to 1.
     pub auc: Option<f64>,
+    /// Why `auc` is not known; `None` if it is.
+    pub auc_unknown: Option<String>,
     /// The checks.
     pub checks: Vec<CheckView>,
 }
@@ -171,11 +173,26 @@ fn admission_view(report: &Value) -> AdmissionView {
         passed: check.get("passed").and_then(Value::as_bool).unwrap_or(false),
         evidence: check.get("evidence").map(text_of).unwrap_or_default(),
     };
-    AdmissionView {
-        status: report.get("status").map(text_of).unwrap_or_default(),
-        examples: report.get("examples").and_then(Value::as_u64),
-        auc: report.get("auc").and_then(Value::as_f64),
-        checks: checks.map(check).collect(),
+    let checks: Vec<CheckView> = checks.map(check).collect();
+    let status = report.get("status").map(text_of).unwrap_or_default();
+    let auc = report.get("auc").and_then(Value::as_f64);
+    let auc_unknown = auc.is_none().then(|| why_no_auc(&status, &checks));
+    AdmissionView { status, examples: report.get("examples").and_then(Value::as_u64), auc, auc_unknown, checks }
+}
+
+/// Why a report has no AUC.
+fn why_no_auc(status: &str, checks: &[CheckView]) -> String {
+    let ranking = checks.iter().find(|check| check.name == "ranks good replies above bad ones");
+    match ranking.map(|check| check.evidence.split(';').next().unwrap_or_default()) {
+        _ if status == "retired" => "the tool was taken out of use".to_owned(),
+        // Reports of earlier versions have no key for it.
+        Some(evidence) if evidence.starts_with("AUC ") => {
+            format!("the report is of an earlier version; its check of the ranking says: {evidence}")
+        }
+        Some("") => "the check of the ranking does not say why".to_owned(),
+        Some(evidence) => evidence.to_owned(),
+        None if status == "refused" => "the tool was refused before its replies were ranked".to_owned(),
+        None => "no example of the checks has good and bad replies".to_owned(),
     }
 }
 

@@ -113,6 +113,8 @@ pub struct ReplyDetail {
     pub token_ids: Vec<i64>,
     /// Log-probs of its tokens under the policy that drew them; empty if they are not known.
     pub log_probs: Vec<Option<f64>>,
+    /// Log-probs of its tokens that the trainer computed before the update; empty if it did not.
+    pub trainer_log_probs: Vec<Option<f64>>,
 }
 
 /// Which replies are listed, and in which order.
@@ -126,6 +128,8 @@ pub struct ReplyFilter {
     pub score: NumberBounds,
     /// Only replies to prompts of this domain.
     pub domain: Option<String>,
+    /// Only replies that ended for this reason: `stop`, `length` (cut off at the length limit) or `cancelled`.
+    pub finish: Option<String>,
     /// Only replies whose advantage is `positive`, `negative`, `zero`, or `none` (not trained on).
     pub advantage: Option<String>,
     /// Only replies whose advantage is within these bounds.
@@ -194,14 +198,15 @@ pub fn group(run: &Path, step: u64, group: i64) -> Result<GroupView, NoAnswer> {
 
 /// The reply at a row of a step's file.
 pub fn reply(run: &Path, step: u64, row: usize) -> Result<ReplyDetail, NoAnswer> {
-    let columns = [&REPLY_COLUMNS[..], &["token_ids", "log_probs"]].concat();
+    let columns = [&REPLY_COLUMNS[..], &["token_ids", "log_probs", "trainer_log_probs"]].concat();
     let rows = read_step(run, step, &columns)?;
     let found = rows.get(row);
     let found = found.ok_or_else(|| NoAnswer::not_found("no_reply", format!("step {step} has no reply {row}")))?;
     let group = GroupView { replies: vec![found.view(ALONE)], ..found.prompt_view(ALONE) };
     let token_ids = serde_json::from_str(found.text("token_ids")).unwrap_or_default();
     let log_probs = serde_json::from_str(found.text("log_probs")).unwrap_or_default();
-    Ok(ReplyDetail { group, token_ids, log_probs })
+    let trainer_log_probs = serde_json::from_str(found.text("trainer_log_probs")).unwrap_or_default();
+    Ok(ReplyDetail { group, token_ids, log_probs, trainer_log_probs })
 }
 
 /// The replies of a step that a filter lets through, at most `limit` of them.
@@ -255,6 +260,7 @@ impl ReplyFilter {
             Some(_) => "zero",
         };
         self.domain.as_ref().is_none_or(|domain| domain == row.text("domain"))
+            && self.finish.as_ref().is_none_or(|finish| finish == row.text("finish"))
             && self.advantage.as_ref().is_none_or(|wanted| wanted == sign)
             && self.advantages.holds(advantage)
     }

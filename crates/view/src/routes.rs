@@ -15,17 +15,20 @@ use crate::answer::{NoAnswer, found};
 use crate::assignments::assignments;
 use crate::config_values::{ConfigValue, config_values};
 use crate::downsample::{SampledMetrics, downsample};
-use crate::evaluations::evaluations;
-use crate::exchanges::{ExchangeRow, exchange, exchanges, judged};
+use crate::evaluations::{EvaluationsView, evaluations};
+use crate::exchanges::{ExchangeDetail, exchange, exchanges};
 use crate::hints::marks;
 use crate::json_lines::FileProblem;
+use crate::judge_exchanges::{JudgeExchanges, judge_exchanges};
 use crate::library::{is_judge, library};
+use crate::measured_by::{MeasuredBy, measured_by};
 use crate::metric_table::{MetricTable, StepMark};
 use crate::prompt_means::prompt_means;
 use crate::reply_search::search_replies;
 use crate::rollouts::{
     GroupSummary, NumberBounds, ReplyDetail, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps,
 };
+use crate::run_environment::run_environment;
 use crate::score_distributions::score_distributions;
 use crate::server::ViewState;
 use crate::summary::{RunSummary, summary};
@@ -49,6 +52,7 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/page/{*name}", get(assets::file))
         .route("/api/runs", get(all_runs))
         .route("/api/config", get(run_config))
+        .route("/api/environment", get(environment))
         .route("/api/metrics", get(run_metrics))
         .route("/api/hints", get(run_hints))
         .route("/api/steps", get(run_steps))
@@ -66,6 +70,7 @@ pub fn router(state: Arc<ViewState>) -> Router {
         .route("/api/exchanges", get(run_exchanges))
         .route("/api/exchange", get(one_exchange))
         .route("/api/evaluations", get(run_evaluations))
+        .route("/api/measured_by", get(run_measured_by))
         .route("/api/prompt_means", get(run_prompt_means))
         .merge(eval_routes::routes())
         .route("/api/growth", get(growth))
@@ -98,6 +103,7 @@ struct Question {
     tool: String,
     outcome: String,
     domain: String,
+    finish: String,
     example: String,
     advantage: String,
     least_advantage: Option<f64>,
@@ -121,6 +127,7 @@ impl Question {
             outcome: given(&self.outcome),
             score: NumberBounds { least: self.least_score, most: self.most_score },
             domain: given(&self.domain),
+            finish: given(&self.finish),
             advantage: given(&self.advantage),
             advantages: NumberBounds { least: self.least_advantage, most: self.most_advantage },
             search: given(&self.search),
@@ -178,8 +185,9 @@ struct ReplyAnswer {
 struct JudgedAnswer {
     /// The judges among the tools of the reply.
     judges: Vec<String>,
-    /// What they were asked about it.
-    exchanges: Vec<ExchangeRow>,
+    /// What they were asked about it and answered.
+    exchanges: Vec<ExchangeDetail>,
+    problems: Vec<FileProblem>,
 }
 
 #[derive(Serialize)]
@@ -187,6 +195,13 @@ struct ServiceAnswer {
     first_step: Option<u64>,
     last_step: Option<u64>,
     tools: Vec<ToolService>,
+}
+
+#[derive(Serialize)]
+struct EvaluationsAnswer {
+    #[serde(flatten)]
+    view: EvaluationsView,
+    measured_by: MeasuredBy,
 }
 
 #[derive(Serialize)]
@@ -240,6 +255,10 @@ async fn about<T: Serialize + Send + 'static>(
 
 async fn run_config(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |_, run, _| Ok(ConfigAnswer { values: config_values(run)? })).await
+}
+
+async fn environment(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| Ok(run_environment(run))).await
 }
 
 async fn run_metrics(State(state): Shared, question: Asked<Question>) -> Response {
@@ -309,8 +328,11 @@ async fn reply_judged(State(state): Shared, question: Asked<Question>) -> Respon
         let judges: Vec<String> =
             verdicts().map(|verdict| verdict.tool.clone()).filter(|tool| is_judge(run, tool)).collect();
         let text = detail.group.replies.first().map_or("", |reply| &reply.completion.text);
-        let found = if judges.is_empty() { vec![] } else { judged(run, &judges, &detail.group.prompt.text, text)? };
-        Ok(JudgedAnswer { judges, exchanges: found })
+        let found = match &judges[..] {
+            [] => JudgeExchanges::default(),
+            judges => judge_exchanges(run, judges, &detail.group.prompt.text, text),
+        };
+        Ok(JudgedAnswer { judges, exchanges: found.exchanges, problems: found.problems })
     })
     .await
 }
@@ -352,10 +374,16 @@ async fn one_exchange(State(state): Shared, question: Asked<Question>) -> Respon
 
 async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Response {
     about(state, question, |state, run, asked| {
-        let during = state.tables.with(&asked.run, run, |table| table.evaluations.clone())?;
-        evaluations(run, during)
+        let read = |table: &MetricTable| (table.evaluations.clone(), measured_by(run, table));
+        let (during, measured_by) = state.tables.with(&asked.run, run, read)?;
+        Ok(EvaluationsAnswer { view: evaluations(run, during)?, measured_by })
     })
     .await
+}
+
+async fn run_measured_by(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| state.tables.with(&asked.run, run, |table| measured_by(run, table)))
+        .await
 }
 
 async fn run_prompt_means(State(state): Shared, question: Asked<Question>) -> Response {

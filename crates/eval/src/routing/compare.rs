@@ -1,8 +1,10 @@
 //! Compares tools, ensembles, given routes and oracles on the same items.
 
+use rlar_run::percent;
+
 use super::{RouteChoice, ScoreTable, Strategy, first_max};
 use crate::bootstrap::{Bootstrap, Interval};
-use crate::report::{interval_cell, percent};
+use crate::report::interval_cell;
 use crate::scores::ScoringCost;
 
 /// A choice of a tool or of weights for every item, made by something outside this crate, such as an agent.

@@ -4,10 +4,11 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rlar_run::percent;
 
 use super::{ScoreTable, Strategy};
 use crate::bootstrap::{Bootstrap, Interval};
-use crate::report::{interval_cell, percent};
+use crate::report::interval_cell;
 use crate::statistics::mean;
 
 /// Settings of [`cross_fit`].

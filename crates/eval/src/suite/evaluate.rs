@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
-use rlar_run::{Activity, sha256};
+use rlar_run::{Activity, percent, sha256};
 use serde_json::{Map, Value, json};
 
 use super::agreement::agreement;
@@ -18,7 +18,7 @@ use super::spec::Suite;
 use crate::EvalError;
 use crate::bootstrap::Bootstrap;
 use crate::prompt_encoding::{check_prompt_fits, encode_prompt};
-use crate::report::{between, percent};
+use crate::report::between;
 use crate::table::{markdown, render};
 
 /// A suite with its prompts and the reward tools that grade the replies.

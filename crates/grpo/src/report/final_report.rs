@@ -5,7 +5,7 @@ use std::fmt;
 
 use rlar_eval::Accuracy;
 use rlar_eval::table::render;
-use rlar_run::{fill, wrap};
+use rlar_run::{fill, percent, wrap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -172,14 +172,14 @@ impl fmt::Display for Report {
             }
         }
         if let Some(BeforeAfter { before, after }) = self.preferred {
-            writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
+            writeln!(f, "held-out pairs ranked right: {} % before, {} % after", percent(before), percent(after))?;
         }
         if let (None, None, Some(trend)) = (&self.measured, self.preferred, &self.trend) {
             write!(f, "{trend}")?;
         }
         if let Some(BestOfRun { number, metric, value }) = &self.best {
             let value = match metric.as_str() {
-                "sampled" | "greedy" => format!("held-out accuracy {:.1} %", 100.0 * value),
+                "sampled" | "greedy" => format!("held-out accuracy {} %", percent(*value)),
                 // Metrics that are better when lower are negated for the comparison.
                 metric => format!("{metric} {:.4}", value.abs()),
             };
@@ -213,15 +213,17 @@ fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
     for kind in kinds {
         let accuracy = |by_kind: &BTreeMap<String, Accuracy>| by_kind.get(kind).copied().unwrap_or_default();
         let (was, is) = (accuracy(&before.sampled), accuracy(&after.sampled));
-        let percent = |a: Accuracy| format!("{:.1} %", a.percent());
+        let share = |a: Accuracy| a.percent() / 100.0;
+        let shown = |a: Accuracy| format!("{} %", percent(share(a)));
+        let change = percent(share(is) - share(was));
         rows.push(vec![
             kind.clone(),
             is.answers.to_string(),
-            percent(was),
-            percent(is),
-            format!("{:+.1}", is.percent() - was.percent()),
-            percent(accuracy(&before.greedy)),
-            percent(accuracy(&after.greedy)),
+            shown(was),
+            shown(is),
+            if change.starts_with('-') { change } else { format!("+{change}") },
+            shown(accuracy(&before.greedy)),
+            shown(accuracy(&after.greedy)),
             if was.unscored == is.unscored {
                 is.unscored.to_string()
             } else {

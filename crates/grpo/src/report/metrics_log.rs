@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rlar_run::{Events, OutputMode, Progress, Records, RunFolder};
+use rlar_run::{Events, OutputMode, Progress, Records, RunFolder, percent};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ fn figures(record: &Value) -> Vec<String> {
     let seconds: f64 = seconds.iter().sum();
     let figures = [
         reward.map(|x| format!("reward {x:.3}")),
-        number("/accuracy").map(|x| format!("accuracy {:.1} %", 100.0 * x)),
+        number("/accuracy").map(|x| format!("accuracy {} %", percent(x))),
         loss.map(|x| format!("loss {x:.3}")),
         number("/kl/k3").map(|x| format!("KL {x:.4}")),
         Some(seconds).filter(|s| *s > 0.0).map(|s| format!("{s:.1} s")),

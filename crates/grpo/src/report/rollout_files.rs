@@ -38,13 +38,15 @@ impl RolloutFiles {
     }
 
     /// Writes the rollouts of a step. The first columns are TRL's (`step`, `prompt`, `completion`, one per tool,
-    /// `advantage`), with the reasons beside the scores of each tool; the others exist only in rlar. `drawn` are the prompts of the batch; `render` makes the
-    /// text of the prompt that the policy gets for an example.
+    /// `advantage`), with the reasons beside the scores of each tool; the others exist only in rlar. `trainer_log_probs` are
+    /// those of the tokens of each reply of the batch's groups, without the replaced ones; empty if the trainer computed none.
+    /// `drawn` are the prompts of the batch; `render` makes the text of the prompt that the policy gets for an example.
     pub fn write(
         &mut self,
         step: u64,
         batch: &Batch,
         advantages: &[Vec<Option<f64>>],
+        trainer_log_probs: &[Vec<f32>],
         drawn: &DrawnPrompts,
         render: impl Fn(&Example) -> Result<String, PolicyError>,
     ) -> Result<(), TrainError> {
@@ -54,7 +56,7 @@ impl RolloutFiles {
         // Replaced groups are not trained on, so they have no advantages.
         let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
         let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
-        let rows = ReplyRows { groups: &groups, drawn, prompts: &prompts };
+        let rows = ReplyRows { groups: &groups, drawn, prompts: &prompts, trainer_log_probs };
         let bytes = parquet(&columns(step, &rows, &advantages))
             .map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         let path = self.folder.join(format!("step-{step:06}.parquet"));
@@ -85,7 +87,7 @@ impl RolloutFiles {
 /// Names and values of the columns of a file, with one row per reply.
 fn columns(step: u64, rows: &ReplyRows, advantages: &[Vec<Option<f64>>]) -> Vec<(String, Column)> {
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
-    let ours = vec![
+    let mut ours = vec![
         ("example".to_owned(), rows.of_example(|e| e.id.clone())),
         ("domain".to_owned(), rows.of_example(|e| domain(e).to_owned())),
         ("group".to_owned(), rows.numbered_groups()),
@@ -100,6 +102,14 @@ fn columns(step: u64, rows: &ReplyRows, advantages: &[Vec<Option<f64>>]) -> Vec<
         ("token_ids".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.tokens)))),
         ("log_probs".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.log_probs)))),
     ];
+    if !rows.trainer_log_probs.is_empty() {
+        // Replaced groups, which come last, are not passed through the trainer.
+        let known = rows.trainer_log_probs.iter().map(Some).chain(std::iter::repeat(None));
+        let text = |(_, known): (&Rollout, Option<&Vec<f32>>)| {
+            known.map_or_else(|| "[]".to_owned(), |known| json(serde_json::to_string(known)))
+        };
+        ours.push(("trainer_log_probs".to_owned(), Column::Text(rows.replies().zip(known).map(text).collect())));
+    }
     let mut columns = vec![
         ("step".to_owned(), rows.integers(|_| step as i64)),
         ("prompt".to_owned(), rows.of_example(|e| e.prompt().to_owned())),
@@ -130,6 +140,8 @@ struct ReplyRows<'a> {
     drawn: &'a DrawnPrompts,
     /// For each group, the text of the prompt that the policy got.
     prompts: &'a [String],
+    /// For each reply of the first groups, the log-probs that the trainer computed before the update; empty if it did not.
+    trainer_log_probs: &'a [Vec<f32>],
 }
 
 impl<'a> ReplyRows<'a> {

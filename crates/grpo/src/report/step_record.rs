@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rlar_run::percent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -140,7 +141,7 @@ impl fmt::Display for Measurement {
     /// Writes the held-out accuracy or, without held-out data, the value of `eval.metric`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.accuracy, self.unscored, self.decides) {
-            (Some(accuracy), _, _) => write!(f, "held-out accuracy {:.1} %", 100.0 * accuracy),
+            (Some(accuracy), _, _) => write!(f, "held-out accuracy {} %", percent(accuracy)),
             (None, Some(unscored), _) => write!(f, "held-out accuracy unknown: {unscored} replies have no score"),
             (None, None, Some(value)) => write!(f, "`eval.metric` is {:.4}", value.abs()),
             (None, None, None) => f.write_str("`eval.metric` is unknown"),

@@ -9,7 +9,7 @@ use rlar_eval::suite::SuiteEval;
 use rlar_policy::ModelSource;
 use rlar_rewards::Orchestrator;
 use rlar_rewards::agents::Agents;
-use rlar_run::OutputMode;
+use rlar_run::{Build, OutputMode};
 
 use crate::config::Config;
 
@@ -50,4 +50,6 @@ pub struct Job<'a> {
     pub interrupted: &'a AtomicBool,
     /// How the run shows what it does.
     pub output: OutputMode,
+    /// The build of this program, for the record of what the run computes on.
+    pub build: Build,
 }

@@ -7,7 +7,7 @@ use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
 use rlar_rewards::domain;
-use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder};
+use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder, percent};
 use serde_json::json;
 
 use crate::TrainError;
@@ -118,8 +118,8 @@ fn announce(output: OutputMode, when: &str, evaluation: &PolicyEvaluation) {
     let PolicyEvaluation { sampled, greedy, suites } = evaluation;
     output.event("evaluation", json!({ "when": when, "sampled": sampled, "greedy": greedy, "suites": suites }));
     if let (Some(sampled), Some(greedy), "before") = (sampled.get("all"), greedy.get("all"), when) {
-        let (sampled, greedy) = (sampled.percent(), greedy.percent());
-        output.say(&format!("held-out accuracy before training: sampled {sampled:.1} %, greedy {greedy:.1} %"));
+        let (sampled, greedy) = (percent(sampled.percent() / 100.0), percent(greedy.percent() / 100.0));
+        output.say(&format!("held-out accuracy before training: sampled {sampled} %, greedy {greedy} %"));
     }
 }
 

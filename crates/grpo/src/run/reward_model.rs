@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use rlar_policy::RewardModel;
-use rlar_run::{OutputMode, RunFolder};
+use rlar_run::{OutputMode, RunFolder, percent};
 use serde_json::json;
 
 use crate::TrainError;
@@ -60,6 +60,6 @@ fn announce_preferred(output: OutputMode, when: &str, preferred: Option<f64>) {
     let Some(preferred) = preferred else { return };
     output.event("evaluation", json!({ "when": when, "preferred": preferred }));
     if when == "before" {
-        output.say(&format!("held-out pairs ranked right before training: {:.1} %", 100.0 * preferred));
+        output.say(&format!("held-out pairs ranked right before training: {} %", percent(preferred)));
     }
 }

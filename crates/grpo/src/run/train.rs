@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rlar_rewards::{CALIBRATION, PRINTS, STORE, Store};
-use rlar_run::RunFolder;
+use rlar_rewards::{CALIBRATION, JUDGES, PRINTS, STORE, Store};
+use rlar_run::{Computation, ENVIRONMENT, ProcessEnvironment, RunFolder};
 use serde_json::json;
 
 use crate::TrainError;
@@ -30,6 +30,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let activity = job.rewards.activity().clone();
     job.suites.iter_mut().for_each(|suite| suite.report_to(&activity));
     restore_threads(&run, resume.counters())?;
+    record_environment(&run, &job, resume.counters())?;
     let assignments = assign_tools(&run, &mut job, resume.counters().map(|counters| counters.step))?;
     if job.config.train.method != Method::RewardModel {
         let default = run.path().join(STORE);
@@ -39,6 +40,12 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
                 run.clear(&[PRINTS])?;
             }
             job.rewards.functions().log_to(&run.path().join(PRINTS))?;
+        }
+        if let Some(llm) = &job.config.rewards.llm {
+            if !resume.is_resumed() {
+                run.clear(&[JUDGES, "judges-before.jsonl"])?;
+            }
+            job.rewards.log_judges(&run.path().join(JUDGES), llm.secrets())?;
         }
         job.rewards.ensure_store(|| Store::open(&store));
     }
@@ -70,6 +77,20 @@ fn announce(job: &Job, counters: Option<&Counters>) {
         "heldout": job.heldout.len() + job.heldout_preferences.len(),
     });
     job.output.event("start", start);
+}
+
+/// Writes down what this process computes on, after the lines of the earlier processes of the run. `counters` are those of the
+/// earlier run that is continued; `None` for a new run.
+fn record_environment(run: &RunFolder, job: &Job, counters: Option<&Counters>) -> Result<(), TrainError> {
+    if counters.is_none() {
+        run.clear(&[ENVIRONMENT])?;
+    }
+    let step = counters.map_or(0, |counters| counters.step);
+    let computation = Computation { step, threads: rayon::current_num_threads(), device: &job.config.device };
+    // A process whose steps are taken again stays in the record, too.
+    let mut records = run.records(ENVIRONMENT, u64::MAX)?;
+    records.append(&ProcessEnvironment::now(&job.build, computation))?;
+    Ok(records.sync()?)
 }
 
 /// Writes the distribution of each tool's scores to the run's folder, as `library/TOOL/calibration.json`.

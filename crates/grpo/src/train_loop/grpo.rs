@@ -24,6 +24,7 @@ use rlar_run::{Files, Journal};
 
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
+use crate::config::CorrectionMode;
 use crate::engine::trainer::Trainer;
 use crate::report::grpo_metrics::{GrpoMetrics, StepResults};
 use crate::report::rollout_files::RolloutFiles;
@@ -55,6 +56,9 @@ pub struct Grpo<'a> {
 struct Updated {
     advantages: Vec<Vec<Option<f64>>>,
     stats: UpdateStats,
+    /// For each reply of the batch's groups, the log-probs that the trainer computed before the update; empty if importance
+    /// correction did not need them.
+    trainer_log_probs: Vec<Vec<f32>>,
 }
 
 impl<T: Trainer> TrainMethod<T> for Grpo<'_> {
@@ -75,7 +79,9 @@ impl<T: Trainer> TrainMethod<T> for Grpo<'_> {
 
             // 3. Policy update: optimizer steps that lower the policy loss.
             let stats = policy_update(state, &batch, &prompts, &log_probs, &by_group, config, lr)?;
-            Ok(Updated { advantages: by_group, stats })
+            let is_corrected = config.algorithm.correction.mode != CorrectionMode::None;
+            let trainer_log_probs = if is_corrected { log_probs.old_log_probs } else { Vec::new() };
+            Ok(Updated { advantages: by_group, stats, trainer_log_probs })
         };
         // Runs `update` now. With `train.asynchronous`, the next batch is collected at the same time.
         let updated = self.collector.update_and_collect_ahead(state, &batch, journal, &mut seconds, update)?;
@@ -115,7 +121,7 @@ impl Grpo<'_> {
         state: &mut TrainState<T>,
         batch: &Batch,
         prompts: &DrawnPrompts,
-        Updated { advantages, stats: update }: &Updated,
+        Updated { advantages, stats: update, trainer_log_probs }: &Updated,
         seconds: PhaseSeconds,
         lr: f32,
     ) -> Result<StepRecord, TrainError> {
@@ -140,7 +146,7 @@ impl Grpo<'_> {
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
             let render = |example: &Example| render_prompt(tokenizer, example, config.data.format);
-            self.rollout_files.write(step, batch, advantages, prompts, render)?;
+            self.rollout_files.write(step, batch, advantages, trainer_log_probs, prompts, render)?;
         }
         let flat_steps = state.counters.flat_steps;
         if config.train.flat_steps > 0 && flat_steps >= config.train.flat_steps {

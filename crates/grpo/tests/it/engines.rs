@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rlar_data::{ExampleList, Needs, read_examples};
+use rlar_data::{ExampleList, Needs, read_examples, read_rows};
 use rlar_grpo::report::metrics_log::{METRICS, MetricsLog};
 use rlar_grpo::report::rollout_files::RolloutFiles;
 use rlar_grpo::rollouts::collect::Collector;
@@ -141,6 +141,28 @@ fn each_step_trains_another_engine_on_the_replies_of_the_weights_before_it() {
         assert_eq!(record["sampler_trainer_gap"], 0.5);
         assert_eq!(record["entropy"], Value::Null, "the engine gives no entropies");
         assert_eq!(record["staleness"], 0);
+    }
+}
+
+#[test]
+fn with_importance_correction_rollouts_have_the_log_probs_of_the_trainer_beside_the_samplers() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |name: &str, config: &Config| {
+        let run = folder.path().join(name);
+        train(&run, config, &mut TrainState::fresh(ScriptedTrainer::new(&Script::default()))).unwrap();
+        let path = run.join("rollouts/step-000001.parquet");
+        let rows = read_rows(&path, &fs::read(&path).unwrap()).unwrap();
+        rows.into_iter().map(|row| row.columns).collect::<Vec<_>>()
+    };
+    let mut config = config(&json!({ "steps": 1 }));
+    let plain = rows("plain", &config);
+    assert!(plain.iter().all(|row| !row.contains_key("trainer_log_probs")), "the trainer computed none: {plain:?}");
+    config.algorithm = serde_json::from_value(json!({ "correction": { "mode": "token_truncate" } })).unwrap();
+    let corrected = rows("corrected", &config);
+    assert_eq!(corrected.len(), 4);
+    for row in &corrected {
+        let values = |column: &str| serde_json::from_str::<Vec<f32>>(row[column].as_str().unwrap()).unwrap();
+        assert_eq!((values("log_probs"), values("trainer_log_probs")), (SAMPLED.to_vec(), vec![-1.5, -1.5]));
     }
 }
 

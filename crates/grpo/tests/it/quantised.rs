@@ -12,7 +12,7 @@ use std::time::Instant;
 use rlar_data::{Needs, read_examples};
 use rlar_grpo::{Config, Job, TrainError, train};
 use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::OutputMode;
+use rlar_run::{Build, OutputMode};
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
@@ -59,6 +59,7 @@ fn job<'i>(run: &Path, gguf: &Path, resume: bool, interrupted: &'i AtomicBool) -
         resume,
         interrupted,
         output: OutputMode::Quiet,
+        build: Build::default(),
     }
 }
 

@@ -17,7 +17,7 @@ use rlar_grpo::engine::vllm::{VllmEngine, VllmSetup};
 use rlar_grpo::{Config, Job, TrainError, train};
 use rlar_policy::{ComputeDevice, GenerationRequest, Lora, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
 use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::{Activity, OutputMode};
+use rlar_run::{Activity, Build, OutputMode};
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -434,6 +434,7 @@ fn job<'i>(place: &Place, server: &StandIn, interrupted: &'i AtomicBool) -> Job<
         resume: false,
         interrupted,
         output: OutputMode::Quiet,
+        build: Build::default(),
     }
 }
 

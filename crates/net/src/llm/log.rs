@@ -19,7 +19,8 @@ use crate::llm::{ChatMessage, ChatProgress, ChatReply, ChatRequest, Llm, LlmErro
 /// A line has `time` (when the request was sent: RFC 3339, UTC), `model`, the request's `role`, `template`, `task`,
 /// `attempt` and `messages`, `reply` (a [`ChatReply`] with its token counts) or `error` (a text), and `seconds` (how
 /// long the exchange took). Each line is appended in one write, so that threads and processes can share a file. If the
-/// log cannot be written, one warning is given and chats continue.
+/// log cannot be written, one warning is given and chats continue. The file grows without bound unless it is
+/// [`LlmLog::bounded`].
 #[derive(Debug)]
 pub struct LlmLog {
     inner: Arc<dyn Llm>,
@@ -31,6 +32,11 @@ pub struct LlmLog {
 #[derive(Debug)]
 struct LogFile {
     file: File,
+    path: PathBuf,
+    /// Size of the file in bytes, as far as this process has written it.
+    length: u64,
+    /// Size that the file may have; `None` for any.
+    limit: Option<u64>,
     /// Whether the last line of the file lacks its line break, because a write failed in between.
     is_torn: bool,
     /// Whether a warning about a failed write was given.
@@ -57,15 +63,7 @@ impl LlmLog {
     /// Opens the file to append to it, or creates it. `inner` is the model that answers. [`LlmError::Io`] if the file
     /// cannot be opened.
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
-        let open = || {
-            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-            let (length, mut last) = (file.metadata()?.len(), [b'\n']);
-            if length > 0 {
-                file.read_at(&mut last, length - 1)?;
-            }
-            Ok(LogFile { file, is_torn: last != [b'\n'], has_warned: false })
-        };
-        let file = Mutex::new(open().map_err(LlmError::io(path))?);
+        let file = Mutex::new(LogFile::open(path).map_err(LlmError::io(path))?);
         Ok(Self { inner, path: path.to_owned(), secrets: Vec::new(), file })
     }
 
@@ -76,6 +74,14 @@ impl LlmLog {
         // Longer secrets are replaced first: if a shorter one is a part of a longer one, the rest of the longer one
         // would stay visible.
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
+        self
+    }
+
+    /// Bounds the log: a file that would become larger than `limit` bytes is renamed to `NAME-before.EXTENSION`, in the place
+    /// of an earlier one, and the next line begins a new file. A line that is larger has a file of its own. A bounded log must
+    /// have one writer.
+    pub fn bounded(self, limit: u64) -> Self {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).limit = Some(limit);
         self
     }
 
@@ -94,8 +100,29 @@ impl LlmLog {
 }
 
 impl LogFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let (length, mut last) = (file.metadata()?.len(), [b'\n']);
+        if length > 0 {
+            file.read_at(&mut last, length - 1)?;
+        }
+        let is_torn = last != [b'\n'];
+        Ok(Self { file, path: path.to_owned(), length, limit: None, is_torn, has_warned: false })
+    }
+
+    /// Begins a new file if a line of `bytes` bytes does not fit into this one.
+    fn make_room(&mut self, bytes: u64) -> std::io::Result<()> {
+        let Some(limit) = self.limit.filter(|limit| self.length > 0 && self.length + bytes > *limit) else {
+            return Ok(());
+        };
+        std::fs::rename(&self.path, before(&self.path))?;
+        *self = Self { limit: Some(limit), has_warned: self.has_warned, ..Self::open(&self.path)? };
+        Ok(())
+    }
+
     /// Appends a line to the file in one write, which no other writer can split.
     fn append(&mut self, line: &str) -> std::io::Result<()> {
+        self.make_room(line.len() as u64 + 1)?;
         let begin = if self.is_torn { "\n" } else { "" };
         let bytes = format!("{begin}{line}\n").into_bytes();
         let n = loop {
@@ -106,9 +133,21 @@ impl LogFile {
         };
         if n > 0 {
             self.is_torn = n < bytes.len();
+            self.length += n as u64;
         }
         if n < bytes.len() { Err(Error::new(ErrorKind::StorageFull, "a line did not fit")) } else { Ok(()) }
     }
+}
+
+/// The path of the file that was full before: `NAME-before.EXTENSION`.
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-before");
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// Replaces secrets in all strings of a JSON value, also where a string itself contains JSON.

@@ -104,6 +104,35 @@ fn lines_of_many_writers_stay_whole() {
 }
 
 #[test]
+fn a_bounded_log_keeps_the_newest_exchanges_in_two_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, before) = (folder.path().join("log.jsonl"), folder.path().join("log-before.jsonl"));
+    let tasks =
+        |path: &Path| lines(path).iter().map(|line| line["task"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let open = |limit| LlmLog::new(Arc::new(Echo), &path).unwrap().bounded(limit);
+    open(u64::MAX).chat(&ask("0")).unwrap();
+    let line = fs::metadata(&path).unwrap().len();
+    assert!(!before.exists());
+    // Seconds have up to twenty digits more or less, so a file for three lines and a half has room for three.
+    let limit = 3 * line + line / 2;
+    // Half way, another process goes on.
+    for range in [1..5, 5..9] {
+        let log = open(limit);
+        for n in range {
+            log.chat(&ask(&n.to_string())).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() <= limit);
+        }
+    }
+    assert_eq!(
+        (tasks(&before), tasks(&path)),
+        (vec!["3".into(), "4".into(), "5".into()], vec!["6".into(), "7".into(), "8".into()])
+    );
+    // A line that is too large is not lost.
+    open(10).chat(&ask("9")).unwrap();
+    assert_eq!((tasks(&before).len(), tasks(&path)), (3, vec!["9".to_owned()]));
+}
+
+#[test]
 fn a_line_that_was_cut_short_leaves_the_next_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");

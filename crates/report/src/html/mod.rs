@@ -5,6 +5,7 @@ mod parts;
 mod rewards;
 mod samples;
 mod settings;
+mod summary;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -15,7 +16,7 @@ use crate::shown::{count, shown_cut};
 use crate::{PlotLook, ReportedRun};
 use parts::command;
 
-pub use overview::{accuracy_text, figure_text, state_text};
+pub use overview::{accuracy_text, figure_text, short_accuracy_text, state_text};
 
 const STYLE: &str = include_str!("report.css");
 /// Nothing may be loaded, run or sent, whatever a text of a run says.
@@ -75,7 +76,7 @@ pub fn page(runs: &[ReportedRun], look: PlotLook) -> Markup {
 /// The sections that the runs have something for.
 fn sections(runs: &[ReportedRun], look: PlotLook) -> Vec<Section> {
     let known = [
-        ("runs", "Runs", Some(overview::runs(runs))),
+        ("runs", "Runs and commands", Some(overview::runs(runs))),
         ("results", "Results", Some(overview::results(runs))),
         ("curves", "Curves", Some(overview::curves(runs, look))),
         ("marks", "What stands out", overview::marks(runs)),
@@ -86,7 +87,11 @@ fn sections(runs: &[ReportedRun], look: PlotLook) -> Vec<Section> {
         ("settings", "Config and environment", Some(settings::settings(runs))),
         ("problems", "What could not be read", problems(runs)),
     ];
-    known.into_iter().filter_map(|(id, title, content)| Some(Section { id, title, content: content? })).collect()
+    let mut sections: Vec<Section> =
+        known.into_iter().filter_map(|(id, title, content)| Some(Section { id, title, content: content? })).collect();
+    let content = summary::summary(runs, |id| sections.iter().any(|section| section.id == id));
+    sections.insert(0, Section { id: "summary", title: "Summary", content });
+    sections
 }
 
 /// What could not be read; `None` if everything could.

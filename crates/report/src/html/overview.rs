@@ -4,11 +4,12 @@ use maud::{Markup, html};
 use rlar_view::evaluations::{CountedReplies, HeldOutRow, MeasuredFigure, SuiteRow};
 use rlar_view::summary::RunState;
 
-use super::parts::{cell, command, for_each_run, numbers, table, words};
+use super::parts::{cell, command, for_each_run, numbers, sources, table, words};
+use super::samples::links;
 use crate::commands::{paths, plot_command, run_command, suite_commands};
 use crate::comparison::{LAST_STEPS, last_means};
 use crate::figure::{MAX_MARKED_STEPS, marked_steps};
-use crate::interval::share_interval;
+use crate::interval::{ShareInterval, share_interval};
 use crate::plot::svg_inline;
 use crate::report::{figures, measured};
 use crate::shown::{count, number, number_or_dash, percent, shown_cut};
@@ -16,6 +17,8 @@ use crate::{MeasuredRun, PlotLook, ReportedRun};
 
 /// Largest number of rows of a table of results.
 const MAX_ROWS: usize = 60;
+/// Figures that are not about the replies of training.
+const NOT_OF_REPLIES: [&str; 4] = ["heldout_accuracy", "tokens_per_second", "seconds", "learning_rate"];
 /// Largest number of marks that are listed.
 const MAX_MARKS: usize = 60;
 
@@ -65,7 +68,10 @@ pub fn results(runs: &[ReportedRun]) -> Markup {
                 @if is_empty {
                     p { "Nothing was measured: the config has no held-out data and no suites, or the run has not come so far." }
                 }
-                @if !view.heldout.is_empty() { (heldout(run)) }
+                @if !view.heldout.is_empty() {
+                    (heldout(run))
+                    (sources(std::slice::from_ref(run), |by| by.heldout.as_ref()))
+                }
                 @if !view.suites.is_empty() { (suites(run)) }
                 @if !view.preferred.is_empty() {
                     p { "Held-out pairs that are ranked right, before and after: "
@@ -106,20 +112,46 @@ pub fn accuracy_text(
     row: &HeldOutRow,
     counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
 ) -> String {
-    let greedy = rows.iter().find(|other| other.decoding == "greedy" && other.kind == row.kind);
-    let Some(counted) = counts(row) else { return "–".to_owned() };
-    let prompts = greedy.and_then(&counts).map_or(counted.answers, |greedy| greedy.answers.min(counted.answers));
-    let Some(interval) = share_interval(counted.right, counted.answers, prompts) else { return "–".to_owned() };
+    let Some(CountedAccuracy { interval, counted }) = counted_accuracy(rows, row, counts) else {
+        return "–".to_owned();
+    };
     let unscored =
         if counted.unscored == 0 { String::new() } else { format!(", {} without a score", counted.unscored) };
-    format!(
-        "{} ({:.1} to {:.1}; {} of {}{unscored})",
-        percent(interval.share),
-        100.0 * interval.low,
-        100.0 * interval.high,
-        counted.right,
-        counted.answers
-    )
+    format!("{interval}; {} of {}{unscored})", counted.right, counted.answers)
+}
+
+/// The same without the counts, for tables with many columns; replies without a score are still said.
+pub fn short_accuracy_text(
+    rows: &[HeldOutRow],
+    row: &HeldOutRow,
+    counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
+) -> String {
+    let Some(CountedAccuracy { interval, counted }) = counted_accuracy(rows, row, counts) else {
+        return "–".to_owned();
+    };
+    let unscored = if counted.unscored == 0 { String::new() } else { format!("; {} unscored", counted.unscored) };
+    format!("{interval}{unscored})")
+}
+
+/// An accuracy of held-out replies.
+struct CountedAccuracy {
+    /// The share with its interval, without the closing bracket.
+    interval: String,
+    counted: CountedReplies,
+}
+
+/// The accuracy of a row; `None` without replies.
+fn counted_accuracy(
+    rows: &[HeldOutRow],
+    row: &HeldOutRow,
+    counts: impl Fn(&HeldOutRow) -> Option<CountedReplies>,
+) -> Option<CountedAccuracy> {
+    let greedy = rows.iter().find(|other| other.decoding == "greedy" && other.kind == row.kind);
+    let counted = counts(row)?;
+    let prompts = greedy.and_then(&counts).map_or(counted.answers, |greedy| greedy.answers.min(counted.answers));
+    let ShareInterval { share, low, high } = share_interval(counted.right, counted.answers, prompts)?;
+    let interval = format!("{} ({} to {}", percent(share), rlar_run::percent(low), rlar_run::percent(high));
+    Some(CountedAccuracy { interval, counted })
 }
 
 /// The figure of a suite with its interval, if it has one.
@@ -149,8 +181,8 @@ fn suites(run: &ReportedRun) -> Markup {
 }
 
 /// The curves of all panels.
-pub fn curves(runs: &[ReportedRun], look: PlotLook) -> Markup {
-    let runs = measured(runs);
+pub fn curves(reported: &[ReportedRun], look: PlotLook) -> Markup {
+    let runs = measured(reported);
     let figures = figures(&runs, look);
     if figures.is_empty() {
         return html! { p { "No step is recorded yet. The curves begin with the first step." } };
@@ -169,6 +201,11 @@ pub fn curves(runs: &[ReportedRun], look: PlotLook) -> Markup {
                 figure {
                     figcaption { (figure.title) }
                     (svg_inline(figure))
+                    @if figure.name == "accuracy" || figure.name == "domain_accuracy" {
+                        (sources(reported, |by| by.accuracy.as_ref()))
+                    }
+                    @if !NOT_OF_REPLIES.contains(&figure.name.as_str()) { (links(reported)) }
+                    @if figure.name == "heldout_accuracy" { (sources(reported, |by| by.heldout.as_ref())) }
                     (command(&plot_command(&runs, figure)))
                 }
             }
@@ -209,8 +246,8 @@ pub fn marks(runs: &[ReportedRun]) -> Option<Markup> {
 }
 
 /// Means over the last steps, side by side; `None` without steps.
-pub fn last_steps(runs: &[ReportedRun]) -> Option<Markup> {
-    let runs = measured(runs);
+pub fn last_steps(reported: &[ReportedRun]) -> Option<Markup> {
+    let runs = measured(reported);
     let means = last_means(&runs);
     let mut headings = vec![words("Metric")];
     headings.extend(runs.iter().map(|run| numbers(&shown_cut(&run.label, 80))));
@@ -224,7 +261,8 @@ pub fn last_steps(runs: &[ReportedRun]) -> Option<Markup> {
     (!rows.is_empty()).then(|| {
         html! {
             (table(&format!("Means over the last {LAST_STEPS} steps"), &headings, &rows))
-            @if let [one, other] = runs[..] { (command(&format!("rlar compare {}", paths(&[one, other])))) }
+            (sources(reported, |by| by.accuracy.as_ref()))
+            @if runs.len() > 1 { (command(&format!("rlar compare {}", paths(&runs)))) }
         }
     })
 }

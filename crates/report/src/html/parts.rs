@@ -1,6 +1,7 @@
 //! Parts of the page that several sections have.
 
 use maud::{Markup, Render, html};
+use rlar_view::measured_by::{AccuracySource, MeasuredBy};
 
 use crate::ReportedRun;
 use crate::shown::{shown, shown_cut};
@@ -65,6 +66,23 @@ pub fn for_each_run(runs: &[ReportedRun], mut part: impl FnMut(&ReportedRun) -> 
         @for run in runs {
             @if runs.len() > 1 { h3 { (shown_cut(&run.measured.label, 120)) } }
             (part(run))
+        }
+    }
+}
+
+/// What some accuracies are measured by, of each run for which it is known.
+pub fn sources<'r>(
+    runs: &'r [ReportedRun],
+    source: impl Fn(&'r MeasuredBy) -> Option<&'r AccuracySource> + Copy,
+) -> Markup {
+    html! {
+        @for run in runs {
+            @if let Some(source) = source(&run.measured_by) {
+                p class="muted" {
+                    @if runs.len() > 1 { (shown_cut(&run.measured.label, 120)) ": " }
+                    (shown_cut(&source.text, 1000))
+                }
+            }
         }
     }
 }

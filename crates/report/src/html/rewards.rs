@@ -82,9 +82,18 @@ fn row(run: &ReportedRun, tool: &ToolView) -> Vec<Markup> {
             },
             None => cell("no report"),
         },
-        cell(number_or_dash(admission.and_then(|report| report.auc))),
+        auc(admission),
         admission.map_or_else(|| cell(""), failed),
     ]
+}
+
+/// The AUC of a report, or why it has none.
+fn auc(admission: Option<&AdmissionView>) -> Markup {
+    let why = admission.and_then(|report| report.auc_unknown.as_deref());
+    match (admission.and_then(|report| report.auc), why) {
+        (None, Some(why)) => cell(format!("not known, because {}", shown_cut(why, 200))),
+        (auc, _) => cell(number_or_dash(auc)),
+    }
 }
 
 fn class(status: &str) -> Option<&'static str> {

@@ -18,12 +18,39 @@ const MAX_VERDICTS: usize = 20;
 
 /// The samples of each run, and the rule by which they were chosen.
 pub fn samples(runs: &[ReportedRun]) -> Markup {
+    let place = |run: &ReportedRun| runs.iter().position(|other| std::ptr::eq(other, run)).unwrap_or(0);
     html! {
         p { (SAMPLE_RULE) }
         (for_each_run(runs, |run| html! {
             @if run.samples.is_empty() { p { "No replies are in files that can be read." } }
-            @for sample in &run.samples { (group(run, sample, runs.len() > 1)) }
+            @for sample in &run.samples {
+                div id=(anchor(place(run), sample.step)) { (group(run, sample, runs.len() > 1)) }
+            }
         }))
+    }
+}
+
+/// The anchor of the sample of a step; `run` is the run's place in the report.
+fn anchor(run: usize, step: u64) -> String {
+    format!("replies-{run}-{step}")
+}
+
+/// Links from a figure to the replies behind it: the samples of each run.
+pub fn links(runs: &[ReportedRun]) -> Markup {
+    html! {
+        @if runs.iter().any(|run| !run.samples.is_empty()) {
+            p class="muted" {
+                "Replies behind it: "
+                @for (i, run) in runs.iter().enumerate().filter(|(_, run)| !run.samples.is_empty()) {
+                    @if runs.len() > 1 { (shown_cut(&run.measured.label, 80)) ": " }
+                    @for (j, sample) in run.samples.iter().enumerate() {
+                        @if j > 0 { ", " }
+                        a href={ "#" (anchor(i, sample.step)) } { "step " (sample.step) }
+                    }
+                    ". "
+                }
+            }
+        }
     }
 }
 

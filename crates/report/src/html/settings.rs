@@ -1,16 +1,19 @@
 //! The configs of the runs, how they differ, and what the runs ran on.
 
 use maud::{Markup, html};
+use rlar_view::run_environment::ProcessView;
 
 use super::parts::{cell, command, for_each_run, table, words};
 use crate::ReportedRun;
-use crate::commands::paths;
+use crate::commands::{paths, run_command};
 use crate::comparison::config_differences;
 use crate::report::measured;
 use crate::shown::{count, shown_cut};
 
 /// Largest number of keys of the table of differences.
 const MAX_KEYS: usize = 300;
+/// Largest number of processes of a run.
+const MAX_PROCESSES: usize = 8;
 /// Number of characters of a config.
 const MAX_CONFIG: usize = 60_000;
 
@@ -39,14 +42,54 @@ pub fn differences(runs: &[ReportedRun]) -> Option<Markup> {
     let measured = measured(runs);
     Some(html! {
         @if rows.is_empty() { p { "The configs are the same." } } @else { (table(&caption, &headings, &rows)) }
-        @if let [one, other] = measured[..] { (command(&format!("rlar compare {}", paths(&[one, other])))) }
+        (command(&format!("rlar compare {}", paths(&measured))))
     })
+}
+
+/// What the processes of a run computed on, side by side.
+fn processes(run: &ReportedRun) -> Markup {
+    let processes = &run.environment.processes;
+    if processes.is_empty() {
+        return html! { p { "What the run was computed on is not recorded, as in runs of earlier versions." } };
+    }
+    let shown = &processes[..processes.len().min(MAX_PROCESSES)];
+    let mut names: Vec<&'static str> = Vec::new();
+    for fact in shown.iter().flat_map(|process| &process.facts) {
+        if !names.contains(&fact.name) {
+            names.push(fact.name);
+        }
+    }
+    let mut headings = vec![words("Fact")];
+    headings.extend(shown.iter().map(|process| {
+        words(&process.step.map_or_else(|| "From an unknown step on".to_owned(), |step| format!("From step {step} on")))
+    }));
+    let value = |process: &ProcessView, name: &'static str| {
+        let text = process.facts.iter().find(|fact| fact.name == name).map_or("–", |fact| fact.value.as_str());
+        let text = shown_cut(text, 300);
+        if process.changed.contains(&name) {
+            html! { strong { (text) } }
+        } else {
+            cell(text)
+        }
+    };
+    let row = |name: &&'static str| {
+        std::iter::once(cell(*name)).chain(shown.iter().map(|process| value(process, name))).collect::<Vec<Markup>>()
+    };
+    html! {
+        (table("What the run was computed on", &headings, &names.iter().map(row).collect::<Vec<_>>()))
+        @if processes.len() > shown.len() { p { (processes.len() - shown.len()) " more processes continued it." } }
+        @if shown.iter().any(|process| !process.changed.is_empty()) {
+            p class="note" { "The run was continued on another machine or by another build; what changed is bold." }
+        }
+    }
 }
 
 /// What each run ran on, and its config.
 pub fn settings(runs: &[ReportedRun]) -> Markup {
     for_each_run(runs, |run| {
         html! {
+            (processes(run))
+            (command(&run_command("rlar train --config", &run.measured, "config.yaml", "--run NEW_FOLDER")))
             p { "As the run’s files say; its `config.yaml` below has every key." }
             dl {
                 @for fact in &run.environment.facts {

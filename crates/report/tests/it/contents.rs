@@ -1,6 +1,6 @@
 //! What a report says is what the run's files say.
 
-use rlar_report::{PlotLook, ReportError, accuracy_text};
+use rlar_report::{PlotLook, ReportError, accuracy_text, short_accuracy_text};
 use rlar_view::evaluations::{CountedReplies, HeldOutRow};
 use serde_json::json;
 
@@ -47,6 +47,8 @@ fn a_report_says_what_was_measured_chosen_admitted_and_hinted() {
         "75.0 % (40.9 to 92.9; 6 of 8)",
         "pass@10.5 (0.4 to 0.6)",
         "strict (gate, weight 0.5), exact, or nearly",
+        "Accuracy is measured by the reward’s own tool `exact, or nearly`, on which the policy is trained",
+        "The policy is trained on `exact, or nearly`: the accuracy cannot show that this reward was hacked.",
         "a model1the reference is a number",
         "refused, 1 of 2 checks passed",
         "is fast: 9 s",
@@ -65,6 +67,68 @@ fn a_report_says_what_was_measured_chosen_admitted_and_hinted() {
 }
 
 #[test]
+fn the_summary_says_what_the_run_was_what_it_reached_and_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    write(
+        &run.join("config.yaml"),
+        "version: 1\ntrain:\n  method: grpo\n  steps: 5\nmodel:\n  path: a/model\ndata:\n  train: sums.jsonl\n",
+    );
+    let html = page(&[&run]);
+    let text = text_of(&html);
+    let summary = &text[text.find("What it was").unwrap()..text.rfind("Runs and commands").unwrap()];
+    for part in [
+        "grpo of a/model on sums.jsonl; 5 of 5 steps, ended: all steps are done",
+        // Rewards rise by a tenth with each of the five steps.
+        "Mean reward0.15 in the first 2 steps, 0.45 in the last",
+        "Held-out accuracy, sampled25.0 % (7.1 to 59.1) before training, 75.0 % (40.9 to 92.9) after",
+        "Measured byHeld-out accuracy is measured by",
+        "Toolsexact, or nearly (2 prompts), strict (2 prompts)",
+        "Time3 s: training 100.0 %",
+        "Cost2 requests to the language model with 30 tokens",
+        "Computed onnot recorded",
+        "Hintnearly no reply is right",
+    ] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+    // Every figure about replies leads to samples of them.
+    assert_eq!(html.matches("href=\"#replies-0-1\"").count(), html.matches("href=\"#replies-0-4\"").count());
+    assert!(html.matches("href=\"#replies-0-1\"").count() > 3, "{html}");
+}
+
+#[test]
+fn what_a_run_was_computed_on_is_shown_and_what_changed_when_it_went_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let process = |step: u64, cpu: &str| {
+        let line = json!({ "step": step, "time": 1.0, "version": "0.1.0", "commit": "abc123", "features": [], "cpu": cpu,
+                           "kernel": "linux 6.1 x86_64", "cores": 2, "threads": 2, "instructions": ["avx2", "fma"],
+                           "memory": 8u64 << 30, "device": "cpu", "gpus": [] });
+        format!("{line}\n")
+    };
+    write(&run.join("environment.jsonl"), process(0, "EPYC") + &process(3, "EPYC"));
+    let text = text_of(&page(&[&run]));
+    for part in
+        ["Computed onEPYC, 2 cores, 8.0 GiB, rlar 0.1.0, commit abc123", "instruction setsavx2, fma", "From step 3 on"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("with another"), "the same machine is no other one: {text}");
+    write(&run.join("environment.jsonl"), process(0, "EPYC") + &process(3, "Xeon"));
+    let text = text_of(&page(&[&run]));
+    for part in ["; from step 3 on with another CPU", "continued on another machine or by another build"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let markdown = report(&[&run]).markdown(None, PlotLook::default()).text;
+    assert!(
+        markdown.contains("- computed on: `EPYC, 2 cores") && markdown.contains("- Mean reward: `0.15"),
+        "{markdown}"
+    );
+}
+
+#[test]
 fn sampled_replies_to_the_same_prompts_do_not_narrow_the_interval() {
     let counted = |right, answers| Some(CountedReplies { answers, right, unscored: 0 });
     let row = |decoding, right, answers| HeldOutRow {
@@ -76,6 +140,7 @@ fn sampled_replies_to_the_same_prompts_do_not_narrow_the_interval() {
     let rows = [row("sampled", 16, 64), row("greedy", 3, 8)];
     assert_eq!(accuracy_text(&rows, &rows[0], |row| row.before), "25.0 % (7.1 to 59.1; 16 of 64)");
     assert_eq!(accuracy_text(&rows, &rows[0], |row| row.after), "–");
+    assert_eq!(short_accuracy_text(&rows, &rows[0], |row| row.before), "25.0 % (7.1 to 59.1)");
     // Without greedy replies the number of prompts is not known.
     assert_eq!(accuracy_text(&rows[..1], &rows[0], |row| row.before), "25.0 % (16.0 to 36.8; 16 of 64)");
 }
@@ -226,6 +291,7 @@ fn markdown_has_the_results_the_config_and_plots_beside_it() {
     for part in [
         "| `all` | sampled | 25.0 % (7.1 to 59.1; 2 of 8) | 75.0 % (40.9 to 92.9; 6 of 8) |",
         "<details><summary>Config</summary>\n\n```yaml\nversion: 1\n",
+        "Held-out accuracy is measured by `exact, or nearly`, `strict`, of which the policy is trained on `exact, or nearly`",
         "![Mean reward](my%20results-reward.svg)",
         "```sh\nrlar train --config ",
     ] {

@@ -1,6 +1,7 @@
 //! Assigns tools to examples, and scores batches of replies with them.
 
 mod choosing;
+mod judges;
 mod planned;
 mod start;
 

@@ -17,4 +17,5 @@ pub mod code_tests;
 pub mod python;
 pub mod reward_model;
 pub mod judge;
+pub mod judge_log;
 pub mod composite;

@@ -16,6 +16,7 @@ use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
 use crate::tool::judge::Judge;
+use crate::tool::judge_log::{JudgeLlm, JudgeLog};
 use crate::tool::literals::literals;
 use crate::tool::python::run_state::FunctionRun;
 use crate::tool::python::scorer::PythonScorer;
@@ -37,6 +38,8 @@ pub struct ToolContext {
     pub device: String,
     /// The language model that judges ask. When it is `None`, judges cannot be opened.
     pub llm: Option<Arc<dyn Llm>>,
+    /// The log of what judges are asked and answer.
+    pub judge_log: Arc<JudgeLog>,
     /// The Hugging Face Hub whose local cache holds reward models. When it is `None`, environment variables name the
     /// Hub and the cache.
     pub hub: Option<Hub>,
@@ -53,6 +56,7 @@ impl ToolContext {
             limits,
             device: "cpu".into(),
             llm: None,
+            judge_log: Arc::default(),
             hub: None,
             functions: Arc::default(),
         }
@@ -122,6 +126,7 @@ impl Tool {
                 let llm = context.llm.clone().ok_or_else(|| {
                     broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm, --llm-local or --llm-replay".into())
                 })?;
+                let llm = Arc::new(JudgeLlm::new(llm, Arc::clone(&context.judge_log)));
                 Scorer::Judge(Judge::new(&card.name, llm, rubric.clone(), card.range))
             }
             ToolKind::Composite { .. } => Scorer::Composite(parts),

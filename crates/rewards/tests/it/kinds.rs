@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
+use rlar_net::Secret;
 use rlar_net::llm::LlmError;
 use rlar_oracles::{needs_oracles, oracle};
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{
-    Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
+    Failure, JUDGES, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
 };
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
@@ -209,6 +210,33 @@ fn a_reply_cannot_close_the_marks_around_it() {
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole(attack))]).unwrap().remove(0);
     assert_eq!(outcome, Outcome::Scored(0.0));
+}
+
+#[test]
+fn what_a_judge_is_asked_and_answers_is_logged_beside_its_scores() {
+    let folder = folder(&[("judge", POINTWISE)]);
+    let llm = scripted(|_| Ok(r#"{"reason": "the key is sk-secret", "score": 4}"#.to_owned()));
+    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..context() });
+    let log = tempfile::tempdir().unwrap();
+    let path = log.path().join(JUDGES);
+    let asked = example("Say hello.", None);
+    let score = |rewards: &mut Orchestrator, reply: &str| {
+        rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0)
+    };
+    assert_eq!(score(&mut rewards, "Before."), Outcome::Scored(0.75));
+    rewards.log_judges(&path, vec![Secret::new("sk-secret")]).unwrap();
+    // The judge was opened before the log.
+    assert_eq!(score(&mut rewards, "Hi."), Outcome::Scored(0.75));
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert_eq!((&lines[0]["role"], &lines[0]["task"]), (&json!("judge"), &json!("judge")));
+    assert!(lines[0]["messages"][1]["content"].as_str().unwrap().contains("\nHi.\n</reply-"), "{text}");
+    assert_eq!(lines[0]["reply"]["text"], r#"{"reason": "the key is [secret]", "score": 4}"#);
+    // Without a judge there is no log.
+    let others = load(&crate::kinds::folder(&[]), context());
+    others.log_judges(&log.path().join("none"), Vec::new()).unwrap();
+    assert!(!log.path().join("none").exists());
 }
 
 #[test]

@@ -35,10 +35,9 @@ pub struct RolloutsArguments {
 
 #[derive(Args)]
 pub struct CompareArguments {
-    /// The first run's folder.
-    pub one: PathBuf,
-    /// The other run's folder.
-    pub other: PathBuf,
+    /// The folders of two runs or more; the first is the baseline.
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
 }
 
 #[derive(Args)]

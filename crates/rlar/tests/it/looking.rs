@@ -1,7 +1,7 @@
 //! Commands that look at a config or at runs without training: `check`, `rollouts`, `compare`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rlar_data::read_rows;
 use serde_json::{Map, Value, json};
@@ -130,12 +130,48 @@ fn a_run_shows_its_rollouts_and_compares_with_another() {
     refused(&run(folder.path(), &["rollouts", "runs/a", "--tool", "none"]), 2, &["no reply has a score of `none`"]);
     refused(&run(folder.path(), &["rollouts", "nowhere"]), 2, &["nowhere is no run with rollouts"]);
     let compared = text(&run(folder.path(), &["compare", "runs/a", "runs/b"]).stdout);
-    for part in ["seed", "runs/a", "reward/mean, last 4 steps", "steps", "held-out accuracy, sampled, after"] {
+    for part in [
+        "seed",
+        "a: runs/a, the baseline\nb: runs/b\n",
+        "reward/mean, last 4 steps",
+        "steps",
+        "held-out accuracy, sampled, after",
+        "a, b: Accuracy is measured by the reward’s own tool",
+    ] {
         assert!(compared.contains(part), "{part}: {compared}");
     }
+    compares_many(folder.path(), &runs.map(|run| folder.path().join(run)));
     fs::write(folder.path().join("model.txt"), "x").unwrap();
     let out = run(folder.path(), &["train", "--config", &config, "--model", "model.txt"]);
     assert_eq!(out.status.code(), Some(2), "a model that cannot be read is a wrong request: {}", text(&out.stderr));
+}
+
+/// Six runs do not fit side by side: every table has the baseline, every run is in one, and no line is wider than 100 columns.
+fn compares_many(folder: &Path, [one, other]: &[PathBuf; 2]) {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for (i, name) in names.iter().enumerate().skip(2) {
+        let copy = folder.join("runs").join(name);
+        fs::create_dir(&copy).unwrap();
+        for file in ["config.yaml", "metrics.jsonl", "report.json"] {
+            fs::copy(if i.is_multiple_of(2) { one } else { other }.join(file), copy.join(file)).unwrap();
+        }
+    }
+    let paths = names.map(|name| format!("runs/{name}"));
+    let arguments: Vec<&str> = ["compare"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let shown = text(&run(folder, &arguments).stdout);
+    let heads: Vec<Vec<&str>> = shown
+        .lines()
+        .filter(|line| line.starts_with("metric "))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert!(heads.len() > 1 && heads.iter().all(|head| head[..2] == ["metric", "a"]), "{shown}");
+    let others: Vec<&str> = heads.iter().flat_map(|head| head[2..].iter().copied()).collect();
+    assert_eq!(others, names[1..], "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+    // Run `c` is a copy of the baseline.
+    let mut rewards = shown.lines().filter(|line| line.starts_with("reward/mean"));
+    assert!(rewards.any(|line| line.contains("(+0.0000)")), "{shown}");
+    refused(&run(folder, &["compare", "runs/a"]), 2, &["RUN"]);
 }
 
 #[test]

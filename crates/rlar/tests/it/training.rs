@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{refused, rlar, run, smoke, text};
 
@@ -153,6 +153,13 @@ fn interrupted_and_resumed(signal: &str) {
     let resumed = run(folder.path(), &["train", "--config", &config, "--run", "run", "--resume"]);
     assert!(resumed.status.success(), "{}", text(&resumed.stderr));
     assert_eq!(steps(&path, "metrics.jsonl"), 60);
+    let processes = fs::read_to_string(path.join("environment.jsonl")).unwrap();
+    let processes: Vec<Value> = processes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let began: Vec<&Value> = processes.iter().map(|process| &process["step"]).collect();
+    assert_eq!(began, [&json!(0), &json!(done)], "both processes say what they computed on");
+    assert!(
+        processes.iter().all(|process| process["version"] == env!("CARGO_PKG_VERSION") && process["device"] == "cpu")
+    );
 }
 
 #[cfg(target_os = "linux")]

@@ -6,7 +6,9 @@ mod shown;
 use std::fs;
 use std::path::Path;
 
-use rlar_run::{Checkpoints, Disk, RunError, RunFolder, write_atomic};
+use rlar_run::{
+    Build, Checkpoints, Computation, Disk, ENVIRONMENT, ProcessEnvironment, RunError, RunFolder, write_atomic,
+};
 use serde_json::json;
 
 fn open(path: &Path, resume: bool) -> Result<RunFolder, RunError> {
@@ -15,6 +17,40 @@ fn open(path: &Path, resume: bool) -> Result<RunFolder, RunError> {
 
 fn save(checkpoints: &Checkpoints, step: u64, name: &str, bytes: &[u8]) {
     checkpoints.save(step, &[&|| Ok::<_, RunError>(vec![(name.to_owned(), bytes.to_vec())])]).unwrap();
+}
+
+#[test]
+fn every_process_of_a_run_says_what_it_computes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = Build { version: "1.2.3".into(), commit: Some("abc".into()), features: vec!["cuda".into()] };
+    let run = open(folder.path(), false).unwrap();
+    for step in [0, 40, 30] {
+        let now = ProcessEnvironment::now(&build, Computation { step, threads: 3, device: "cpu" });
+        run.records(ENVIRONMENT, u64::MAX).unwrap().append(&now).unwrap();
+    }
+    let text = fs::read_to_string(folder.path().join(ENVIRONMENT)).unwrap();
+    let lines: Vec<ProcessEnvironment> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line.step).collect::<Vec<_>>(), [0, 40, 30], "steps taken again stay recorded");
+    let first = &lines[0];
+    assert_eq!(
+        (&*first.version, first.commit.as_deref(), &first.features[..]),
+        ("1.2.3", Some("abc"), &["cuda".to_owned()][..])
+    );
+    assert_eq!((first.threads, &*first.device, &first.gpus[..]), (3, "cpu", &[][..]));
+    assert!(
+        first.kernel.starts_with(std::env::consts::OS) && first.kernel.ends_with(std::env::consts::ARCH),
+        "{}",
+        first.kernel
+    );
+    // The name of the machine is nobody's business.
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    assert!(host.trim().len() < 5 || !text.contains(host.trim()), "{text}");
+    if cfg!(target_os = "linux") {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap();
+        assert!(first.cpu.as_ref().is_none_or(|name| cpu.contains(name)) && first.memory.unwrap() > 1 << 20, "{text}");
+        assert!(first.instructions.iter().all(|set| cpu.split_whitespace().any(|flag| flag == set)), "{text}");
+        assert_eq!(first.instructions.contains(&"avx2".to_owned()), cpu.contains(" avx2 "));
+    }
 }
 
 #[test]

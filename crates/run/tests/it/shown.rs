@@ -2,7 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_run::{Activity, COLUMNS, fill, wrap};
+use rlar_run::{Activity, COLUMNS, fill, percent, wrap};
+
+#[test]
+fn the_same_share_is_the_same_percentage_however_it_was_computed() {
+    // Of every share of a whole number of replies: the quotient, the quotient of the percentage, and neighbours of both.
+    for answers in [16u32, 80, 100, 400, 1319, 2000] {
+        for right in 0..=answers {
+            let (right, answers) = (f64::from(right), f64::from(answers));
+            let text = percent(right / answers);
+            let others = [100.0 * right / answers / 100.0, (right / answers).next_up(), (right / answers).next_down()];
+            assert!(others.into_iter().all(|other| percent(other) == text), "{right} of {answers}: {text}");
+            let error = text.parse::<f64>().unwrap() - 100.0 * right / answers;
+            assert!(error.abs() <= 0.05 + 1e-9, "{right} of {answers}: {text}");
+        }
+    }
+    // Halves go to the even digit.
+    let texts = [153.0 / 400.0, 23.0 / 80.0, 763.0 / 2000.0, 1.0, 0.0, -0.00375, -1e-9].map(percent);
+    assert_eq!(texts, ["38.2", "28.8", "38.2", "100.0", "0.0", "-0.4", "0.0"]);
+    assert_eq!([f64::NAN, f64::INFINITY].map(percent), ["NaN", "NaN"]);
+}
 
 #[test]
 fn an_activity_counts_its_phases_and_names_a_slow_tool() {

@@ -40,11 +40,36 @@ fn replies_of_a_step_are_chosen_by_domain_advantage_and_score() {
     assert_eq!(rows(&[asked("advantage", "negative")]), [2]);
     assert_eq!(rows(&[asked("advantage", "zero")]), [3, 4]);
     assert_eq!(rows(&[asked("advantage", "none")]), [0]);
+    // The fixture's reply of more than 20 bytes reached the length limit.
+    assert_eq!(rows(&[asked("finish", "length")]), [2]);
+    assert_eq!(rows(&[asked("finish", "stop"), asked("advantage", "zero")]), [3, 4]);
+    assert_eq!(rows(&[asked("finish", "nothing")]), Vec::<u64>::new());
     // A bound lets no unknown advantage through.
     assert_eq!(rows(&[asked("least_advantage", "-0.5"), asked("most_advantage", "0")]), [2, 3, 4]);
     assert_eq!(rows(&[asked("tool", "exact, or nearly"), asked("most_score", "0.5")]), [0]);
     assert_eq!(rows(&[asked("tool", "strict"), asked("least_score", "-1000")]), Vec::<u64>::new());
     assert_eq!(found(&server, "groups", &[asked("run", "one"), asked("step", "1")])["groups"][1]["domain"], "words");
+}
+
+#[test]
+fn a_reply_has_the_trainers_log_probs_where_the_file_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let server = serve(folder.path());
+    let log_probs = |step: &str| {
+        let reply = found(&server, "reply", &[asked("run", "one"), asked("step", step), asked("row", "0")]);
+        (reply["log_probs"].clone(), reply["trainer_log_probs"].clone())
+    };
+    assert_eq!(log_probs("4"), (json!([-0.5, -1.25]), json!([])));
+    let text = |text: &str| Column::Text(vec![text.to_owned()]);
+    let columns = [
+        ("completion".to_owned(), text("a reply")),
+        ("log_probs".to_owned(), text("[-0.5,null]")),
+        ("trainer_log_probs".to_owned(), text("[-0.75,-1.0]")),
+    ];
+    fs::write(run.join("rollouts/step-000001.parquet"), parquet(&columns).unwrap()).unwrap();
+    assert_eq!(log_probs("1"), (json!([-0.5, null]), json!([-0.75, -1.0])));
 }
 
 #[test]
@@ -167,10 +192,12 @@ fn a_reply_leads_to_what_its_judge_was_asked() {
         let content =
             format!("<conversation-1>\nuser: What is 6 * 7?\n</conversation-1>\n<reply-2>\n{reply}\n</reply-2>\n");
         json!({ "role": "judge", "task": task, "model": "m", "messages": [{ "role": "user", "content": content }],
-                "reply": { "text": "{}", "prompt_tokens": 3, "completion_tokens": 4 } })
+                "reply": { "text": "{\"score\": 5, \"by\": \"sk-abcdefghijklmnop1234\"}", "prompt_tokens": 3 } })
     };
     let lines = [exchange("kind", "42"), exchange("kind", "4"), exchange("other", "42"), exchange("kind", "43")];
-    write(&run.join("agents.jsonl"), lines.map(|line| format!("{line}\n")).concat());
+    write(&run.join("judges.jsonl"), lines.map(|line| format!("{line}\n")).concat());
+    // What the same judge said before, in the file that was full.
+    write(&run.join("judges-before.jsonl"), format!("{}\nnonsense\n", exchange("kind", "4")));
     let server = serve(folder.path());
     let lines = |row: &str| {
         let answer = found(&server, "judged", &[asked("run", "one"), asked("step", "1"), asked("row", row)]);
@@ -178,10 +205,17 @@ fn a_reply_leads_to_what_its_judge_was_asked() {
         answer["exchanges"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect::<Vec<u64>>()
     };
     // The reply `42` has the reply `4` in it, but was itself shown to the judge.
-    assert_eq!((lines("0"), lines("1")), (vec![2], vec![1]));
+    assert_eq!((lines("0"), lines("1")), (vec![1, 2], vec![1]));
     // Of the third reply a part was scored; `4` is a part of it, too.
-    assert_eq!(lines("2"), [2, 4]);
+    assert_eq!(lines("2"), [1, 2, 4]);
+    let answer = found(&server, "judged", &[asked("run", "one"), asked("step", "1"), asked("row", "1")]);
+    let shown = &answer["exchanges"][0];
+    assert_eq!(
+        (&shown["task"], &shown["reply"]["text"]),
+        (&json!("kind"), &json!("{\"score\": 5, \"by\": \"[secret]\"}"))
+    );
+    assert!(shown["messages"][0]["content"]["text"].as_str().unwrap().contains("\n42\n</reply-2>"), "{shown}");
     // Without a judge among its tools, a reply has no such exchange.
     let plain = found(&server, "judged", &[asked("run", "one"), asked("step", "4"), asked("row", "1")]);
-    assert_eq!(plain, json!({ "judges": [], "exchanges": [] }));
+    assert_eq!(plain, json!({ "judges": [], "exchanges": [], "problems": [] }));
 }

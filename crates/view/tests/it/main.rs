@@ -6,6 +6,7 @@ mod finding;
 mod fixture;
 mod growing;
 mod hostile;
+mod measured;
 mod page;
 mod reading;
 mod refusals;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{ask, asked, found};
-use crate::fixture::{record, write_metrics, write_run};
+use crate::fixture::{record, write, write_metrics, write_run};
 use crate::serve;
 
 #[test]
@@ -134,6 +134,39 @@ fn exchanges_are_shown_newest_first_without_secrets() {
     for secret in ["sk-abc", "hunter2", "abcdefghijklmnop"] {
         assert!(!one.body.contains(secret), "{secret} is in {}", one.body);
     }
+}
+
+#[test]
+fn a_run_that_went_on_elsewhere_shows_what_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let server = serve(folder.path());
+    let environment = || found(&server, "environment", &[asked("run", "one")]);
+    assert_eq!(environment(), json!({ "processes": [], "problems": [] }));
+    let process = |step: u64, cpu: &str, gpus: Value| {
+        let line = json!({ "step": step, "version": "0.1.0", "commit": null, "features": ["cuda"], "cpu": cpu, "cores": 2,
+                           "memory": 3u64 << 29, "gpus": gpus });
+        format!("{line}\n")
+    };
+    let lines =
+        [process(0, "EPYC", json!(["H200"])), process(7, "EPYC", json!(["H200"])), process(9, "Xeon", json!([]))];
+    write(&run.join("environment.jsonl"), format!("{}nonsense\n", lines.concat()));
+    let answer = environment();
+    let facts = json!([
+        { "name": "rlar", "value": "0.1.0, with cuda" },
+        { "name": "CPU", "value": "EPYC" },
+        { "name": "cores", "value": "2" },
+        { "name": "memory", "value": "1.5 GiB" },
+        { "name": "GPUs", "value": "H200" },
+    ]);
+    assert_eq!(answer["processes"][0], json!({ "step": 0, "facts": facts, "changed": [] }));
+    assert_eq!(answer["processes"][1], json!({ "step": 7, "facts": facts, "changed": [] }));
+    assert_eq!(answer["processes"][2]["changed"], json!(["CPU", "GPUs"]));
+    assert_eq!(
+        (&answer["problems"][0]["file"], &answer["problems"][0]["line"]),
+        (&json!("environment.jsonl"), &json!(4))
+    );
 }
 
 #[test]

@@ -103,6 +103,36 @@ fn tools_are_listed_with_the_steps_in_which_they_were_called() {
 }
 
 #[test]
+fn an_unknown_auc_has_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("one");
+    write_run(&run);
+    let server = serve(folder.path());
+    let admission = |report: Value| {
+        write(&run.join("library/strict/admission.json"), report.to_string());
+        let view = found(&server, "library", &[asked("run", "one")])["tools"][0]["admission"].clone();
+        (view["auc"].clone(), view["auc_unknown"].clone())
+    };
+    let ranking =
+        |evidence: &str| json!([{ "name": "ranks good replies above bad ones", "passed": true, "evidence": evidence }]);
+    assert_eq!(admission(json!({ "status": "admitted", "auc": 0.75, "probes": [] })), (json!(0.75), Value::Null));
+    let earlier = ranking("AUC 1.000; at least 0.9 is needed; mean score of good ones 1.000, of bad ones 0.000");
+    let none = ranking("no good and bad reply to the same prompt have a score");
+    for (report, why) in [
+        (
+            json!({ "status": "admitted", "probes": earlier }),
+            "the report is of an earlier version; its check of the ranking says: AUC 1.000",
+        ),
+        (json!({ "status": "refused", "probes": none }), "no good and bad reply to the same prompt have a score"),
+        (json!({ "status": "refused", "probes": [] }), "the tool was refused before its replies were ranked"),
+        (json!({ "status": "provisional", "probes": [] }), "no example of the checks has good and bad replies"),
+        (json!({ "status": "retired" }), "the tool was taken out of use"),
+    ] {
+        assert_eq!(admission(report), (Value::Null, json!(why)));
+    }
+}
+
+#[test]
 fn the_language_model_costs_what_the_config_says() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("one");

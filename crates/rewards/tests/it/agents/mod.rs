@@ -82,6 +82,7 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
         limits: SandboxLimits::default(),
         device: "cpu".into(),
         llm: None,
+        judge_log: std::sync::Arc::default(),
         hub: None,
         functions: std::sync::Arc::default(),
     };
