@@ -12,6 +12,14 @@ pub enum VllmError {
         /// What is wrong, and what to write instead.
         message: String,
     },
+    /// A server could not be started on this machine.
+    #[error("`{command}` {message}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// What happened, with the last lines of the log.
+        message: String,
+    },
     /// The request did not reach the server.
     #[error("{url}: {call}: no connection: {message}. Is the server running, and is this its address?")]
     Unreachable {

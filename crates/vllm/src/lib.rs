@@ -7,6 +7,7 @@
 //! - [`VllmServer`]: an address with its key, and one method per call.
 //! - [`ServerFacts`]: what a server says about itself: version, models, settings.
 //! - [`TokensRequest`], [`GeneratedTokens`]: a prompt with its seed; a completion with its log-probs.
+//! - [`ServerProcess`]: a server on this machine that is started, watched and ended.
 //! - [`VllmError`]: what went wrong, with the address, the call and what to do next.
 
 mod address;
@@ -14,6 +15,7 @@ mod completion;
 mod connection;
 mod error;
 mod facts;
+mod process;
 mod server;
 mod settings;
 
@@ -21,5 +23,6 @@ pub use address::check_address;
 pub use completion::{EndReason, GeneratedTokens, TokensRequest};
 pub use error::VllmError;
 pub use facts::{OLDEST, ServedModel, ServerFacts};
+pub use process::{ServerCommand, ServerProcess};
 pub use server::VllmServer;
 pub use settings::VllmSettings;

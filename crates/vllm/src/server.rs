@@ -70,6 +70,11 @@ impl VllmServer {
         &self.connection.url
     }
 
+    /// Whether the server answers; an error while it is starting.
+    pub async fn health(&self) -> Result<(), VllmError> {
+        self.connection.send(&self.get("health", "", VLLM)).await.map(drop)
+    }
+
     /// The version of vLLM, such as `0.32.0`.
     pub async fn version(&self) -> Result<String, VllmError> {
         let answer: VersionAnswer = self.connection.json(&self.get("version", "", VLLM)).await?;
