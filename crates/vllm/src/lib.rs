@@ -1,8 +1,8 @@
 //! A client of vLLM's server for reinforcement learning: token ids in; token ids, log-probs and the version of the weights
 //! out; and the calls that replace the weights.
 //!
-//! Requests are sent once. The caller decides what to do with a server that fails, because only it knows whether another
-//! server can do the work. What is proven with which version is in `docs/scale.md`.
+//! A request for a completion is sent once: the caller decides what to do with a server that fails, because only it knows whether
+//! another server can do the work. All other calls may be made twice, and are made again if the connection breaks. What is proven with which version is in `docs/scale.md`.
 //!
 //! - [`VllmServer`]: an address with its key, and one method per call.
 //! - [`ServerFacts`]: what a server says about itself: version, models, settings.

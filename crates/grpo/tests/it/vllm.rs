@@ -258,7 +258,7 @@ fn servers_that_cannot_be_used_are_named_before_the_first_step() {
         (PublishBy::Reload, |f| f.label = Some(json!([{ "version": "other" }])), "weights `other` sampled a reply"),
         (PublishBy::Reload, |f| f.few_log_probs = true, "15 log-probs for 16 tokens"),
         (PublishBy::Reload, |f| f.last_log_prob = Some(-9999.0), "token 15 of the completion is not a finite number"),
-        (PublishBy::Reload, |f| f.cut = 1, "the answer ends too early"),
+        (PublishBy::Reload, |f| f.cut = 10, "the answer ends too early"),
     ];
     for (by, change, part) in cases {
         let place = Place::new(by);

@@ -19,6 +19,9 @@ use crate::engine::vllm::servers::{ServerHealth, Servers, other_weights};
 use crate::engine::vllm::started::StartedServers;
 use crate::engine::vllm::weights_folder::WeightsFolder;
 
+/// How often a server is asked to continue the canary's prompt while connections break.
+const CANARIES: u32 = 4;
+
 /// vLLM servers that sample with the weights that are published to them. Clones are the same servers.
 #[derive(Clone, Debug)]
 pub struct VllmEngine {
@@ -308,7 +311,13 @@ impl VllmShared {
         };
         // A paused server answers no request, so the canary comes after `resume`; nothing else is sampled before it.
         let request = self.canary.request(&model);
-        let continuation = server.generate(&request).await.map_err(|e| Refusal::harmless(e.to_string()))?;
+        let mut continuation = server.generate(&request).await;
+        for _ in 1..CANARIES {
+            if matches!(continuation, Err(VllmError::Lost { .. })) {
+                continuation = server.generate(&request).await;
+            }
+        }
+        let continuation = continuation.map_err(|e| Refusal::harmless(e.to_string()))?;
         if let Some(why) = other_weights(&continuation, &loading.label) {
             return Err(Refusal::harmless(format!("{}: {why}", server.url())));
         }
