@@ -133,6 +133,13 @@ impl ServerProcess {
         }
     }
 
+    /// Asks the server to end, without waiting for it, so that several can end at the same time.
+    pub fn ask_to_end(&self) {
+        if self.end.is_none() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::TERM);
+        }
+    }
+
     fn failed(&self, message: String) -> VllmError {
         VllmError::Start { command: self.command.words.join(" "), message }
     }
@@ -176,13 +183,12 @@ impl Drop for ServerProcess {
         if self.end.is_some() {
             return;
         }
-        let group = Pid::from_child(&self.child);
-        let _ = kill_process_group(group, Signal::TERM);
+        self.ask_to_end();
         let began = Instant::now();
         while !self.has_exited() && began.elapsed() < GRACE {
             std::thread::sleep(END_PAUSE);
         }
-        let _ = kill_process_group(group, Signal::KILL);
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }

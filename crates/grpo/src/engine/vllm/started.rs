@@ -156,6 +156,16 @@ impl StartedServers {
     }
 }
 
+impl Drop for StartedServers {
+    fn drop(&mut self) {
+        for started in self.lock().iter() {
+            if let ProcessState::Starting(process) | ProcessState::Up(process) = &started.state {
+                process.ask_to_end();
+            }
+        }
+    }
+}
+
 /// What became of a server that was to start again.
 #[derive(Debug)]
 pub(super) struct RestartResult {
