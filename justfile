@@ -64,6 +64,10 @@ wheel:
 engines *PYTHON:
     scripts/check-wheel.sh && scripts/engines/run.sh {{PYTHON}}
 
+# Measure training with other engines: real vLLM servers sample; installs vLLM (7 GB) unless `--python PYTHON` has it
+engines-scale *ARGS:
+    cargo build --release && scripts/engines/vllm/scale.py {{ARGS}}
+
 # Measure `rlar serve` under load; set RLAR_ORACLES; `--python` names one with math-verify, fastapi and uvicorn
 bench-serve *ARGS:
     cargo build --release && cargo build --release --example load && scripts/bench-serve.py {{ARGS}}

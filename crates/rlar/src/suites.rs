@@ -40,8 +40,8 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
         let replies = recorded_replies(path, suite).bad_request()?;
         return grade(suite, &path.display().to_string(), replies, arguments);
     }
-    if let Some(url) = &arguments.server {
-        let server = LlmServer(Arc::new(server(url, arguments).bad_request()?));
+    if let Some((url, others)) = arguments.server.split_first() {
+        let server = LlmServer(Arc::new(server(url, others, arguments).bad_request()?));
         return evaluate(&mut suites, &server, &server.name(), arguments);
     }
     let model = EvaluatedModel::find(arguments).bad_request()?;
@@ -204,9 +204,11 @@ fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResul
     Ok(replies)
 }
 
-fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
+/// The client of the servers that the command line names: one, or several with the same model.
+fn server(url: &str, others: &[String], arguments: &PolicyEvalArguments) -> Result<OpenAi> {
     let model = arguments.server_model.clone().unwrap_or_default();
     let settings = OpenAiSettings {
+        others: others.to_vec(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
         first_token: DEADLINE / 2,

@@ -7,7 +7,7 @@ use reqwest::{Client, Url};
 use rlar_net::http::{builder, error_chain, read_body, redacted};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::VllmError;
 use crate::address::parse;
@@ -23,6 +23,9 @@ const MAX_REASON: usize = 500;
 /// would be lost.
 const KEPT: Duration = Duration::from_secs(2);
 
+/// The pause before a request is sent again; it doubles with every further one.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// One request of the API.
 #[derive(Debug)]
 pub(crate) struct ServerCall<'a> {
@@ -34,6 +37,9 @@ pub(crate) struct ServerCall<'a> {
     pub body: Option<&'a Value>,
     /// Longest time until the whole answer is there.
     pub limit: Duration,
+    /// How often the request is sent again if the connection breaks before the whole answer is there. More than 0 only where
+    /// doing the call twice is the same as doing it once.
+    pub repeats: u32,
     /// How vLLM is started so that it has the call.
     pub how: &'static str,
 }
@@ -61,20 +67,42 @@ impl ServerConnection {
 
     /// Sends a request, and reads its JSON answer of status 200.
     pub async fn json<T: DeserializeOwned>(&self, call: &ServerCall<'_>) -> Result<T, VllmError> {
-        let body = self.send(call).await?;
-        serde_json::from_slice(&body).map_err(|e| {
-            let (url, call) = (self.url.clone(), call.path);
-            if e.is_eof() {
-                return VllmError::Lost { url, call, message: "the answer ends too early".into() };
-            }
-            let has_nan = body.windows(3).any(|part| part == b"NaN");
-            let message = if has_nan { "it contains NaN".to_owned() } else { e.to_string() };
-            VllmError::Malformed { url, call, message }
+        self.repeated(call, |body| {
+            serde_json::from_slice(&body).map_err(|e| {
+                let (url, call) = (self.url.clone(), call.path);
+                if e.is_eof() {
+                    return VllmError::Lost { url, call, message: "the answer ends too early".into() };
+                }
+                let has_nan = body.windows(3).any(|part| part == b"NaN");
+                let message = if has_nan { "it contains NaN".to_owned() } else { e.to_string() };
+                VllmError::Malformed { url, call, message }
+            })
         })
+        .await
     }
 
     /// Sends a request, and returns the body of an answer of status 200.
     pub async fn send(&self, call: &ServerCall<'_>) -> Result<Vec<u8>, VllmError> {
+        self.repeated(call, Ok).await
+    }
+
+    /// Sends a request and reads its answer, as often as the call allows while connections break.
+    async fn repeated<T>(
+        &self,
+        call: &ServerCall<'_>,
+        read: impl Fn(Vec<u8>) -> Result<T, VllmError>,
+    ) -> Result<T, VllmError> {
+        let mut repeats = 0;
+        loop {
+            match self.send_once(call).await.and_then(&read) {
+                Err(VllmError::Lost { .. }) if repeats < call.repeats => sleep(PAUSE * 2_u32.pow(repeats)).await,
+                other => return other,
+            }
+            repeats += 1;
+        }
+    }
+
+    async fn send_once(&self, call: &ServerCall<'_>) -> Result<Vec<u8>, VllmError> {
         let lost = |message: String| VllmError::Lost { url: self.url.clone(), call: call.path, message };
         let work = async {
             let mut response = self.request(call)?.send().await.map_err(|e| {
@@ -89,7 +117,7 @@ impl ServerConnection {
             let body = body.ok_or_else(|| lost(format!("the answer is longer than {MAX_ANSWER} bytes")))?;
             if status == 200 { Ok(body) } else { Err(self.refused(call, status, &body)) }
         };
-        let late = || lost(format!("no answer within {} s", call.limit.as_secs_f64()));
+        let late = || VllmError::Late { url: self.url.clone(), call: call.path, seconds: call.limit.as_secs_f64() };
         timeout(call.limit, work).await.unwrap_or_else(|_| Err(late()))
     }
 

@@ -12,6 +12,14 @@ pub enum VllmError {
         /// What is wrong, and what to write instead.
         message: String,
     },
+    /// A server could not be started on this machine.
+    #[error("`{command}` {message}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// What happened, with the last lines of the log.
+        message: String,
+    },
     /// The request did not reach the server.
     #[error("{url}: {call}: no connection: {message}. Is the server running, and is this its address?")]
     Unreachable {
@@ -29,8 +37,18 @@ pub enum VllmError {
         url: String,
         /// The path of the call.
         call: &'static str,
-        /// What went wrong: a broken connection, an answer that ends early, or none in time.
+        /// What went wrong: a broken connection, or an answer that ends early.
         message: String,
+    },
+    /// The request may have reached the server, which gave no answer in time.
+    #[error("{url}: {call}: no answer within {seconds} s. Look at the server's log")]
+    Late {
+        /// The address of the server.
+        url: String,
+        /// The path of the call.
+        call: &'static str,
+        /// How long the answer was waited for.
+        seconds: f64,
     },
     /// The server failed: status 500 or above.
     #[error("{url}: {call}: the server failed with status {status}: {message}")]
@@ -118,7 +136,7 @@ impl VllmError {
     /// Whether the state of the server's weights is unknown after this error of a call that changes them: the call was
     /// taken, or may have been.
     pub fn leaves_weights_unknown(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Lost { .. } | Self::Malformed { .. })
+        matches!(self, Self::Failed { .. } | Self::Lost { .. } | Self::Late { .. } | Self::Malformed { .. })
     }
 
     /// Whether every server would answer the same to this request.

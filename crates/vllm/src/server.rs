@@ -25,6 +25,9 @@ const ADAPTERS: &str =
 /// How vLLM is started so that it takes token ids and says which weights sampled.
 const SCALE_OUT: &str = "Start vLLM 0.30 or newer with `--enable-scale-out`";
 
+/// How often a call that may be made twice is made again while connections break.
+const REPEATS: u32 = 3;
+
 /// The call that samples.
 const GENERATE: &str = "inference/v1/generate";
 
@@ -70,6 +73,11 @@ impl VllmServer {
         &self.connection.url
     }
 
+    /// Whether the server answers; an error while it is starting.
+    pub async fn health(&self) -> Result<(), VllmError> {
+        self.connection.send(&self.get("health", "", VLLM)).await.map(drop)
+    }
+
     /// The version of vLLM, such as `0.32.0`.
     pub async fn version(&self) -> Result<String, VllmError> {
         let answer: VersionAnswer = self.connection.json(&self.get("version", "", VLLM)).await?;
@@ -98,12 +106,12 @@ impl VllmServer {
         }
     }
 
-    /// Samples one completion. Sending the same request again gives the same tokens only as far as the server's sums do
+    /// Samples one completion. The request is sent once. Sending the same request again gives the same tokens only as far as the server's sums do
     /// not depend on what else it computes.
     pub async fn generate(&self, request: &TokensRequest) -> Result<GeneratedTokens, VllmError> {
         let body = request.body();
         let limit = self.connection.settings.completion;
-        let call = ServerCall { limit, ..self.post(GENERATE, "", &body, SCALE_OUT) };
+        let call = ServerCall { limit, repeats: 0, ..self.post(GENERATE, "", &body, SCALE_OUT) };
         let answer: GenerateAnswer = self.connection.json(&call).await?;
         let (url, call) = (self.url().to_owned(), GENERATE);
         answer.completion().map_err(|fault| match fault {
@@ -127,7 +135,17 @@ impl VllmServer {
     /// other weights would be sampled with keys and values of the old ones.
     pub async fn load_adapter(&self, name: &str, folder: &str) -> Result<(), VllmError> {
         let body = json!({ "lora_name": name, "lora_path": folder, "load_inplace": false });
-        self.done("v1/load_lora_adapter", "", &body, ADAPTERS).await
+        let limit = self.connection.settings.weights;
+        // Loaded twice, the name is refused.
+        let call = ServerCall { limit, repeats: 0, ..self.post("v1/load_lora_adapter", "", &body, ADAPTERS) };
+        let mut repeats = 0;
+        loop {
+            match self.connection.send(&call).await {
+                Err(VllmError::Lost { .. }) if repeats < REPEATS => self.unload_adapter(name).await?,
+                other => return other.map(drop),
+            }
+            repeats += 1;
+        }
     }
 
     /// Forgets an adapter. One that the server does not know is no error.
@@ -178,11 +196,11 @@ impl VllmServer {
     }
 
     fn get(&self, path: &'static str, query: &'static str, how: &'static str) -> ServerCall<'static> {
-        ServerCall { path, query, body: None, limit: self.limit(), how }
+        ServerCall { path, query, body: None, limit: self.limit(), repeats: REPEATS, how }
     }
 
     fn post<'a>(&self, path: &'static str, query: &'static str, body: &'a Value, how: &'static str) -> ServerCall<'a> {
-        ServerCall { path, query, body: Some(body), limit: self.limit(), how }
+        ServerCall { path, query, body: Some(body), limit: self.limit(), repeats: REPEATS, how }
     }
 
     fn limit(&self) -> Duration {

@@ -1,13 +1,10 @@
 //! Checks of a config that its JSON Schema cannot express: mostly values of several keys that are impossible together.
 //! Types and ranges of single keys are in the schema.
 
-use std::time::Duration;
-
 use rlar_data::{ColumnTemplates, KeyProblem};
 use rlar_eval::stop_conflict;
 use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig, PythonFunction};
-use rlar_vllm::check_address;
 
 use crate::config::vllm::{MAX_LORA_RANK, MIN_TEMPERATURE};
 use crate::config::{
@@ -331,25 +328,13 @@ impl Config {
         let message = format!("vLLM samples at {MIN_TEMPERATURE} instead");
         found.add_if(sampling.temperature < MIN_TEMPERATURE, "sampling.temperature", message);
         let vllm = sampling.vllm.clone().unwrap_or_default();
-        found.add_if(vllm.servers.is_empty(), "sampling.vllm", "name the vLLM servers in `servers`");
-        for (i, server) in vllm.servers.iter().enumerate() {
-            let key = format!("sampling.vllm.servers[{i}]");
-            if let Err(why) = check_address(server) {
-                found.add(key, why);
-            } else if vllm.servers[..i].contains(server) {
-                found.add(key, "is named twice");
-            }
-        }
+        found.0.extend(vllm.problems());
         let by_lora = vllm.weights == PublishBy::Lora;
         let message = "`lora` needs `model.lora`; `reload` publishes all weights";
         found.add_if(by_lora && self.model.lora.is_none(), "sampling.vllm.weights", message);
         let rank = self.model.lora.as_ref().map_or(0, |lora| lora.rank);
         let message = format!("vLLM takes ranks up to {MAX_LORA_RANK}; `sampling.vllm.weights: reload` takes any");
         found.add_if(by_lora && rank > MAX_LORA_RANK, "model.lora.rank", message);
-        for (key, seconds) in [("deadline", vllm.deadline), ("weights_deadline", vllm.weights_deadline)] {
-            let is_duration = Duration::try_from_secs_f64(seconds).is_ok();
-            found.add_if(!is_duration, format!("sampling.vllm.{key}"), format!("{seconds} is not a duration"));
-        }
     }
 
     /// Checks the functions in `rewards.python`. Beside them, no language-model agent may choose or replace tools,

@@ -36,7 +36,7 @@ pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted, WeightSource};
 pub use rewards_only::RewardsOnly;
 pub use run::RunConfig;
 pub use training::{Method, OptimizerConfig, SamplingConfig, SamplingEngine, TrainConfig, WarmupConfig};
-pub use vllm::{PublishBy, VllmConfig};
+pub use vllm::{PublishBy, VllmConfig, VllmStartConfig};
 
 use crate::schedule::Stream;
 

@@ -1,5 +1,9 @@
 //! Section `sampling.vllm`: the servers that sample, and how the weights get to them.
 
+use std::time::Duration;
+
+use rlar_data::KeyProblem;
+use rlar_vllm::check_address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +21,9 @@ pub struct VllmConfig {
     /// Addresses of the servers, such as `http://gpu-1:8000`. Each reply is sampled by the server with the fewest replies
     /// in progress. Other clients must not use these servers during the run.
     pub servers: Vec<String>,
+    /// In place of `servers`: servers that rlar starts on this machine and ends with the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<VllmStartConfig>,
     /// The name under which the servers serve the base model (`--served-model-name`). When absent, it is the first model
     /// that a server names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +52,33 @@ pub struct VllmConfig {
     pub canary_gap: f64,
 }
 
+/// vLLM servers that rlar starts on this machine. What they write is in `vllm-0.log`, `vllm-1.log` … in the run's folder. They
+/// end with rlar, also when it is killed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VllmStartConfig {
+    /// The program and its arguments, one entry each; no shell reads them. `{port}` stands for a free port of this machine,
+    /// `{model}` for the path of the model at `model.path` (of an adapter, its base), `{index}` for the number of the server,
+    /// from 0. Let the server listen on `127.0.0.1` alone. Its environment is rlar's, with `VLLM_SERVER_DEV_MODE=1`,
+    /// `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1` and the key of `api_key_env` as `VLLM_API_KEY`.
+    pub command: Vec<String>,
+    /// Number of servers.
+    #[schemars(range(min = 1, max = 64))]
+    pub count: usize,
+    /// Longest time until a server answers after its start, in seconds.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub deadline: f64,
+    /// How often a server is started again when it ends during the run, or when its weights are unknown after a failed call.
+    #[schemars(range(max = 1000))]
+    pub restarts: u32,
+}
+
+impl Default for VllmStartConfig {
+    fn default() -> Self {
+        Self { command: Vec::new(), count: 1, deadline: 900.0, restarts: 3 }
+    }
+}
+
 /// How the weights of a step get to the servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +94,7 @@ impl Default for VllmConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            start: None,
             model: None,
             api_key_env: None,
             weights: PublishBy::Lora,
@@ -68,5 +103,38 @@ impl Default for VllmConfig {
             weights_deadline: 600.0,
             canary_gap: 0.05,
         }
+    }
+}
+
+impl VllmConfig {
+    /// What is wrong with this section alone, by key.
+    pub(super) fn problems(&self) -> Vec<KeyProblem> {
+        let mut found = Vec::new();
+        let mut add = |key: &str, message: String| found.push(KeyProblem::new(format!("sampling.vllm{key}"), message));
+        if self.servers.is_empty() == self.start.is_none() {
+            add("", "name vLLM servers in `servers`, or start some with `start`; not both".into());
+        }
+        for (i, server) in self.servers.iter().enumerate() {
+            if let Err(why) = check_address(server) {
+                add(&format!(".servers[{i}]"), why);
+            } else if self.servers[..i].contains(server) {
+                add(&format!(".servers[{i}]"), "is named twice".into());
+            }
+        }
+        let start = self.start.as_ref();
+        if start.is_some_and(|start| !start.command.iter().any(|word| word.contains("{port}"))) {
+            add(".start.command", "needs a program and `{port}` among its arguments".into());
+        }
+        let start_deadline = start.map_or(1.0, |start| start.deadline);
+        for (key, seconds) in [
+            (".deadline", self.deadline),
+            (".weights_deadline", self.weights_deadline),
+            (".start.deadline", start_deadline),
+        ] {
+            if Duration::try_from_secs_f64(seconds).is_err() {
+                add(key, format!("{seconds} is not a duration"));
+            }
+        }
+        found
     }
 }

@@ -2,6 +2,7 @@
 //! before and after.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
@@ -66,7 +67,8 @@ pub fn train(
     let mut prepared = Prepared { assignments, ..prepare(job, run, resume, &mut state)? };
     if config.sampling.engine == SamplingEngine::Vllm {
         let longest = prepared.longest_sampled;
-        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), longest };
+        let model = job.model.as_ref().map_or_else(|| Path::new(""), |source| source.path.as_path());
+        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), model, longest };
         state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
     }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;

@@ -105,6 +105,12 @@ fn what_vllm_servers_cannot_sample_is_refused_by_key() {
         let servers = json!(["http://gpu-1:8000", "http://gpu-2:8000", server]);
         assert_eq!(with(&|yaml| yaml["sampling"]["vllm"]["servers"] = servers.clone()), key);
     }
+    let start = |start: Value| with(&|yaml| yaml["sampling"]["vllm"] = json!({ "start": start }));
+    assert!(start(json!({ "command": ["vllm", "serve", "{model}", "--port", "{port}"] })).is_empty());
+    assert_eq!(start(json!({})), ["sampling.vllm.start.command"]);
+    assert_eq!(start(json!({ "command": ["vllm", "serve", "{model}"] })), ["sampling.vllm.start.command"]);
+    assert_eq!(start(json!({ "command": ["{port}"], "deadline": 1e300 })), ["sampling.vllm.start.deadline"]);
+    assert_eq!(with(&|yaml| yaml["sampling"]["vllm"]["start"] = json!({ "command": ["{port}"] })), ["sampling.vllm"]);
     let no_lora = |yaml: &mut Value| drop(yaml["model"].as_object_mut().unwrap().remove("lora"));
     assert_eq!(with(&no_lora), ["sampling.vllm.weights"]);
     let reload = |yaml: &mut Value| {
@@ -118,6 +124,26 @@ fn what_vllm_servers_cannot_sample_is_refused_by_key() {
         yaml["data"]["demonstrations"] = json!("b");
     };
     assert_eq!(with(&sft), ["sampling.engine"]);
+}
+
+#[test]
+fn a_language_model_is_one_server_or_several_or_none() {
+    let with = |llm: Value| {
+        refused(json!({
+            "version": 1, "model": { "path": "m" }, "data": { "train": "a" }, "rewards": { "llm": llm },
+        }))
+    };
+    let servers = json!(["http://a/v1", "http://b/v1"]);
+    assert!(with(json!({ "servers": servers, "model": "judge" })).is_empty());
+    assert!(with(json!({ "url": "http://a/v1", "model": "judge" })).is_empty());
+    for llm in [
+        json!({ "servers": servers }),
+        json!({ "model": "judge" }),
+        json!({ "servers": servers, "url": "http://c/v1", "model": "judge" }),
+        json!({ "servers": servers, "model": "judge", "local": "m" }),
+    ] {
+        assert_eq!(with(llm), ["rewards.llm"]);
+    }
 }
 
 #[test]

@@ -19,3 +19,4 @@ mod scripted_engine;
 mod times;
 mod vllm;
 mod vllm_server;
+mod vllm_started;

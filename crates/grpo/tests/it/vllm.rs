@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rlar_data::{ExampleList, Needs, read_examples};
@@ -42,13 +43,13 @@ fn random(seed: u64) -> Policy {
 }
 
 /// A model on disk, and the place where weights are published.
-struct Place {
-    folder: TempDir,
+pub struct Place {
+    pub folder: TempDir,
     by: PublishBy,
 }
 
 impl Place {
-    fn new(by: PublishBy) -> Self {
+    pub fn new(by: PublishBy) -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap(), by };
         place.save("model", 5);
         place
@@ -68,12 +69,12 @@ impl Place {
         self.folder.path().join("model")
     }
 
-    fn serve(&self, faults: Faults) -> StandIn {
+    pub fn serve(&self, faults: Faults) -> StandIn {
         StandIn::start(&self.model(), faults)
     }
 
     /// A trainer of the model, or of an adapter on it.
-    fn trainer(&self) -> LocalTrainer {
+    pub fn trainer(&self) -> LocalTrainer {
         let policy = Policy::load(&self.model(), &ComputeDevice::new("cpu").unwrap()).unwrap();
         let target_modules = ["q_proj", "v_proj", "down_proj"].map(str::to_owned).to_vec();
         let lora = Lora { r: 2, lora_alpha: 4.0, target_modules, lora_dropout: 0.0, use_rslora: false };
@@ -84,7 +85,7 @@ impl Place {
         .unwrap()
     }
 
-    fn sampling(&self, servers: &[&StandIn]) -> SamplingConfig {
+    pub fn sampling(&self, servers: &[&StandIn]) -> SamplingConfig {
         let vllm = VllmConfig {
             servers: servers.iter().map(|server| server.url.clone()).collect(),
             weights: self.by,
@@ -94,8 +95,8 @@ impl Place {
         SamplingConfig { max_tokens: 6, batch: 4, vllm: Some(vllm), ..SamplingConfig::default() }
     }
 
-    fn start(&self, sampling: &SamplingConfig, policy: &Policy) -> Result<VllmEngine, TrainError> {
-        VllmEngine::start(VllmSetup { sampling, run: self.folder.path(), longest: 20 }, policy)
+    pub fn start(&self, sampling: &SamplingConfig, policy: &Policy) -> Result<VllmEngine, TrainError> {
+        VllmEngine::start(VllmSetup { sampling, run: self.folder.path(), model: &self.model(), longest: 20 }, policy)
     }
 
     /// A trainer whose replies these servers sample.
@@ -107,7 +108,7 @@ impl Place {
 }
 
 /// Takes an optimizer step that changes the log-probs by far more than rounding.
-fn step(trainer: &mut LocalTrainer) {
+pub fn step(trainer: &mut LocalTrainer) {
     let config: Config =
         serde_json::from_value(json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "t" } })).unwrap();
     let sequence = Sequence { prompt: &[7, 8, 9], completion: &[40, 41, 42] };
@@ -127,7 +128,11 @@ fn requests() -> Vec<GenerationRequest> {
 }
 
 /// Publishes the weights after `version` steps and samples, and checks that the trainer computes the same log-probs.
-fn sampled(trainer: &LocalTrainer, sampling: &SamplingConfig, version: u64) -> Result<Vec<Vec<SampledReply>>, String> {
+pub fn sampled(
+    trainer: &LocalTrainer,
+    sampling: &SamplingConfig,
+    version: u64,
+) -> Result<Vec<Vec<SampledReply>>, String> {
     let sampler = trainer.publish(version).map_err(|e| e.to_string())?;
     let progress = Activity::default().phase("sampling", 6, "replies");
     let mut finished = Vec::new();
@@ -253,7 +258,7 @@ fn servers_that_cannot_be_used_are_named_before_the_first_step() {
         (PublishBy::Reload, |f| f.label = Some(json!([{ "version": "other" }])), "weights `other` sampled a reply"),
         (PublishBy::Reload, |f| f.few_log_probs = true, "15 log-probs for 16 tokens"),
         (PublishBy::Reload, |f| f.last_log_prob = Some(-9999.0), "token 15 of the completion is not a finite number"),
-        (PublishBy::Reload, |f| f.cut = 1, "the answer ends too early"),
+        (PublishBy::Reload, |f| f.cut = 10, "the answer ends too early"),
     ];
     for (by, change, part) in cases {
         let place = Place::new(by);
@@ -340,6 +345,48 @@ fn replies_that_a_server_fails_on_are_sampled_by_another() {
     // It is given the weights again, and samples again.
     assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
     assert!(completions(&servers[0]) > 1);
+}
+
+/// Runs `work` and returns the warnings of its thread.
+fn warnings(work: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (lines, level) = (Lines::default(), tracing_subscriber::filter::LevelFilter::WARN);
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_loss_of_a_server_is_told_once_and_its_return_once() {
+    let place = Place::new(PublishBy::Reload);
+    let servers = [place.serve(Faults::default()), place.serve(Faults::default())];
+    let all: Vec<&StandIn> = servers.iter().collect();
+    let (mut trainer, sampling) = (place.started(&all), place.sampling(&all));
+    let told = warnings(|| {
+        servers[1].state().faults.answers = [("/weight_info", (503, "down".to_owned()))].into();
+        for version in 1..=4 {
+            step(&mut trainer);
+            if version == 4 {
+                servers[1].state().faults.answers.clear();
+            }
+            sampled(&trainer, &sampling, version).unwrap();
+        }
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|line| line.contains(&servers[1].url)), "{told:?}");
+    assert!(told[0].contains("samples nothing until") && told[1].contains("samples again"), "{told:?}");
 }
 
 #[test]

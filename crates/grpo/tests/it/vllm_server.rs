@@ -129,12 +129,7 @@ impl StandIn {
 
     /// Restarts the server: it has the weights of its own folder again, and no label.
     pub fn restart(&self) {
-        let mut state = self.state();
-        state.base = load(&state.folder).unwrap();
-        state.adapters.clear();
-        state.cache.clear();
-        state.label = "default".into();
-        state.is_paused = false;
+        self.state().restart();
     }
 }
 
@@ -143,6 +138,14 @@ fn error(status: u16, message: &str) -> (u16, String) {
 }
 
 impl State {
+    fn restart(&mut self) {
+        self.base = load(&self.folder).unwrap();
+        self.adapters.clear();
+        self.cache.clear();
+        self.label = "default".into();
+        self.is_paused = false;
+    }
+
     fn answer(&mut self, path: &str, headers: &HeaderMap, body: &Value) -> (u16, String) {
         self.calls.push(path.to_owned());
         let is_guarded = path.starts_with("/v1") || path.starts_with("/inference");
@@ -157,6 +160,12 @@ impl State {
         }
         let done = || (200, "\"Success\"".to_owned());
         match path {
+            "/health" => (200, String::new()),
+            // Not a call of vLLM: a process in front of this server was started.
+            "/restart" => {
+                self.restart();
+                done()
+            }
             "/version" => (200, json!({ "version": "0.32.0" }).to_string()),
             "/v1/models" => (200, self.models().to_string()),
             "/server_info" => (200, self.info().to_string()),

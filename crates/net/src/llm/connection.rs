@@ -1,4 +1,4 @@
-//! The connection to a chat server: what is known of the server, and the tries of each chat.
+//! The connection to a chat server: what is known of the server, and one try of a chat.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,9 +14,10 @@ use crate::llm::attempt::{ChatAttempt, ChatError};
 use crate::llm::chat::normalized;
 use crate::llm::parameters::Refused;
 use crate::llm::server_limits::{self, ServerLimits};
-use crate::llm::{AdaptiveLimit, ChatProgress, ChatReply, ChatRequest, LlmError, OpenAiSettings, Secret, wire};
-use crate::retry::{AttemptError, RetryError, RetryPolicy, tried, with_retries};
-use crate::runtime::BackgroundRuntime;
+use crate::llm::{
+    AdaptiveLimit, ChatPermit, ChatProgress, ChatReply, ChatRequest, LlmError, OpenAiSettings, Secret, wire,
+};
+use crate::retry::AttemptError;
 
 /// Maximum number of characters of a server's message that an error shows.
 const MAX_SHOWN_CHARS: usize = 300;
@@ -49,7 +50,6 @@ pub(crate) struct OpenAiConnection {
     learned_context: AtomicU64,
     /// The model that the server named in its last reply.
     model: Mutex<Option<String>>,
-    pub background: BackgroundRuntime,
 }
 
 impl fmt::Debug for OpenAiConnection {
@@ -85,7 +85,6 @@ impl OpenAiConnection {
         }
         let client = http::builder().redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|e| failed(http::error_chain(e)))?;
-        let background = BackgroundRuntime::start().map_err(failed)?;
         Ok(Self {
             concurrency: AdaptiveLimit::new(settings.concurrency),
             settings,
@@ -98,7 +97,6 @@ impl OpenAiConnection {
             questions: AtomicU32::new(0),
             learned_context: AtomicU64::new(0),
             model: Mutex::default(),
-            background,
         })
     }
 
@@ -131,39 +129,15 @@ impl OpenAiConnection {
         let _: Result<_, ()> = self.limits.get_or_try_init(ask).await;
     }
 
-    /// Waits until fewer chats are under way than the server can take, then sends the request with its retries.
-    pub async fn chat(
-        &self,
-        request: &ChatRequest,
-        on_progress: &mut dyn FnMut(ChatProgress),
-    ) -> Result<ChatReply, LlmError> {
-        self.settings.budget.check()?;
-        self.ask_limits().await;
-        let _permit = self.concurrency.acquire().await;
-        let OpenAiSettings { tries, deadline, .. } = self.settings;
-        let policy = RetryPolicy { tries, deadline, per_try: deadline };
-        let address = redacted(self.address.as_str());
-        let chat = with_retries(&policy, async |number| {
-            let attempt = self.chat_without_refused(request, number, on_progress).await;
-            if let Err(AttemptError::Retry { message, .. }) = &attempt {
-                tracing::warn!("{address}: {message} ({})", tried(number));
-            }
-            attempt
-        });
-        chat.await.map_err(|e| match e {
-            RetryError::Fatal(error) => error,
-            RetryError::Exhausted(message) => self.failed(message),
-            RetryError::Deadline(message) => {
-                let message = format!("{message}; `rewards.llm.deadline` sets this limit");
-                LlmError::Deadline { address: redacted(self.address.as_str()), message }
-            }
-        })
+    /// Waits until fewer chats are under way than the server can take.
+    pub async fn acquire(&self) -> ChatPermit<'_> {
+        self.concurrency.acquire().await
     }
 
     /// Sends the request as try number `number` and reads the reply. If the server refuses a parameter, the request is
     /// sent again without the parameter. If the server answers that prompt and reply do not fit into the context, the
     /// request is sent once more, with the token limit that fits by the lengths in the answer.
-    async fn chat_without_refused(
+    pub async fn chat_without_refused(
         &self,
         request: &ChatRequest,
         number: u32,

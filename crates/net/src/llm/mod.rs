@@ -43,6 +43,7 @@ mod budget;
 mod cache;
 mod chat;
 mod chat_all;
+mod chat_servers;
 mod concurrency;
 mod connection;
 mod context_refusal;

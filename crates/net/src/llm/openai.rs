@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::redacted;
-use crate::llm::connection::OpenAiConnection;
+use crate::llm::chat_servers::ChatServers;
 use crate::llm::{Budget, ChatProgress, ChatReply, ChatRequest, Llm, LlmError, Secret};
 
 /// The address of a server and of a model on it, and the limits of each chat.
@@ -13,6 +13,9 @@ use crate::llm::{Budget, ChatProgress, ChatReply, ChatRequest, Llm, LlmError, Se
 pub struct OpenAiSettings {
     /// The base URL of the server, below which `chat/completions` is, such as `http://host:8000/v1`.
     pub url: String,
+    /// The base URLs of further servers with the same model under the same name and key. A chat goes to the server with
+    /// the fewest under way, and a try after a failed one to another server.
+    pub others: Vec<String>,
     /// The name of the model on the server.
     pub model: String,
     /// The API key, which is sent as a bearer token; with `None`, no key is sent.
@@ -27,8 +30,9 @@ pub struct OpenAiSettings {
     pub next_token: Duration,
     /// Maximum number of tries per chat; zero counts as one.
     pub tries: u32,
-    /// Maximum number of chats that are under way at the same time, over all clones of the client; further chats wait.
-    /// Zero counts as one. The client sends fewer if the server says that it takes fewer, or is overloaded.
+    /// Maximum number of chats that are under way with each server at the same time, over all clones of the client;
+    /// further chats wait. Zero counts as one. The client sends fewer if the server says that it takes fewer, or is
+    /// overloaded.
     pub concurrency: usize,
     /// Number of tokens that prompt and reply of one chat share; with `None`, the server is asked for it.
     pub context: Option<u64>,
@@ -42,6 +46,7 @@ impl OpenAiSettings {
     pub fn new(url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            others: Vec::new(),
             model: model.into(),
             key: None,
             deadline: Duration::from_mins(10),
@@ -59,7 +64,12 @@ impl OpenAiSettings {
 impl fmt::Debug for OpenAiSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("OpenAiSettings");
-        shown.field("url", &redacted(&self.url)).field("model", &self.model).field("key", &self.key);
+        let others: Vec<String> = self.others.iter().map(|url| redacted(url)).collect();
+        shown
+            .field("url", &redacted(&self.url))
+            .field("others", &others)
+            .field("model", &self.model)
+            .field("key", &self.key);
         shown.field("deadline", &self.deadline).field("first_token", &self.first_token);
         shown.field("next_token", &self.next_token).field("tries", &self.tries);
         shown.field("concurrency", &self.concurrency).field("context", &self.context);
@@ -77,6 +87,9 @@ impl fmt::Debug for OpenAiSettings {
 /// pause, whose upper bound doubles with every try, and not before the time in `Retry-After`. Redirects are not followed,
 /// because the API key belongs to one server.
 ///
+/// Of several servers, one that has failed three times in a row gets no chats for 30 s, while others answer. An answer
+/// that says that the request or the key is wrong is an error at once.
+///
 /// Before the first chat the server is asked for its context and for the number of chats that it works on at a time. The
 /// limit on a reply's tokens is lowered to what the context has room for.
 ///
@@ -84,12 +97,12 @@ impl fmt::Debug for OpenAiSettings {
 /// was given up, with an estimate of what has arrived. A try without a response is not charged, although the server may
 /// bill it. Clones share connections, limits and budget.
 #[derive(Clone, Debug)]
-pub struct OpenAi(Arc<OpenAiConnection>);
+pub struct OpenAi(Arc<ChatServers>);
 
 impl OpenAi {
     /// Creates a client without sending a request. [`LlmError::Request`] if the settings are invalid.
     pub fn new(settings: OpenAiSettings) -> Result<Self, LlmError> {
-        Ok(Self(Arc::new(OpenAiConnection::new(settings)?)))
+        Ok(Self(Arc::new(ChatServers::new(settings)?)))
     }
 }
 
@@ -116,9 +129,10 @@ impl Llm for OpenAi {
     }
 
     fn concurrency(&self) -> usize {
-        self.0.settings.concurrency.max(1)
+        self.0.concurrency()
     }
 
+    /// The model at the first address: with further servers it is the same model.
     fn name(&self) -> String {
         format!("{} at {}", self.0.settings.model, redacted(&self.0.settings.url))
     }

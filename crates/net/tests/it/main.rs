@@ -12,6 +12,7 @@ mod recordings;
 mod repetition;
 mod server;
 mod server_limits;
+mod several_servers;
 mod streams;
 mod traced;
 mod web;

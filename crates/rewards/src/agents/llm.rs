@@ -22,6 +22,10 @@ pub struct LlmConfig {
     /// Base URL of the OpenAI-compatible server, without `chat/completions`: `http://localhost:8000/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// In place of `url`: base URLs of several servers with the same model. A request goes to the server with the fewest in
+    /// progress, and to another one if that fails. Cached and recorded replies are those of the model at the first address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
     /// The name of the model on the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -46,7 +50,7 @@ pub struct LlmConfig {
     /// Largest number of times that one request is sent, the first time included, when it fails.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Largest number of requests that are sent to the server at the same time, or answered by a local model in one batch.
+    /// Largest number of requests that are sent to a server at the same time, or answered by a local model in one batch.
     /// Fewer are sent if the server says that it takes fewer, or while it is overloaded.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
@@ -78,6 +82,7 @@ impl Default for LlmConfig {
     fn default() -> Self {
         Self {
             url: None,
+            servers: Vec::new(),
             model: None,
             local: None,
             key: "OPENAI_API_KEY".into(),
@@ -100,10 +105,15 @@ impl Default for LlmConfig {
 impl LlmConfig {
     /// The error message when the configuration does not name exactly one model; `None` when it does.
     pub fn problem(&self) -> Option<String> {
-        let server = self.url.is_some() && self.model.is_some();
-        let models = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
-        let is_incomplete = self.url.is_some() != self.model.is_some();
-        (models != 1 || is_incomplete).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
+        let is_server = self.url.is_some() || !self.servers.is_empty();
+        let models = [is_server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
+        let is_incomplete = is_server != self.model.is_some();
+        if models != 1 || is_incomplete {
+            return Some(
+                "needs `url` and `model`, or `servers` and `model`, or `local` alone, or `replay` alone".into(),
+            );
+        }
+        (self.url.is_some() && !self.servers.is_empty()).then(|| "needs `url` or `servers`, not both".into())
     }
 
     /// The API key, which must be removed from logs; empty when the environment variable is not set.
@@ -114,7 +124,8 @@ impl LlmConfig {
     /// Opens the language model without sending a request. `find` finds and reads the file of recorded exchanges, given
     /// its path.
     pub fn open(&self, find: &dyn Fn(&str) -> Result<Exchanges, RewardError>) -> Result<Arc<dyn Llm>, RewardError> {
-        let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
+        let mut urls = self.url.iter().chain(&self.servers);
+        let llm: Arc<dyn Llm> = match (&self.replay, &self.local, urls.next(), &self.model) {
             (Some(path), None, None, _) => {
                 let (path, text) = find(path)?;
                 Arc::new(Replay::parse(&path, &text)?.with_context(self.context))
@@ -138,6 +149,7 @@ impl LlmConfig {
                     tries: self.tries,
                     concurrency: self.concurrency,
                     context: self.context,
+                    others: urls.cloned().collect(),
                     budget: Budget::new(limits),
                     ..OpenAiSettings::new(url, model)
                 };

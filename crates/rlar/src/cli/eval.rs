@@ -31,13 +31,14 @@ pub struct PolicyEvalArguments {
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: Option<PathBuf>,
     /// With suites: evaluate a model on this OpenAI-compatible server, such as `http://localhost:8000/v1`;
-    /// `OPENAI_API_KEY` holds its key.
+    /// `OPENAI_API_KEY` holds its key. May be given several times, for servers with the same model: a request goes to the
+    /// one with the fewest in progress, and to another one if that fails.
     #[arg(long, value_name = "URL", requires_all = ["suites", "server_model"], conflicts_with_all = ["model", "answers", "config"])]
-    pub server: Option<String>,
-    /// The model's name on that server.
+    pub server: Vec<String>,
+    /// The model's name on the server.
     #[arg(long, value_name = "NAME", requires = "server")]
     pub server_model: Option<String>,
-    /// Number of concurrent requests to that server.
+    /// Number of concurrent requests to each server.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     /// With one suite: evaluate recorded replies. Either rows (JSONL, a JSON list or Parquet, also gzipped) with `id` (or

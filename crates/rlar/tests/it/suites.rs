@@ -98,8 +98,8 @@ fn what_a_suite_lacks_is_an_error_before_any_reply_is_generated() {
     refused(&out, 1, &["suite `sums`: ", "prompts in a row got no reply", "127.0.0.1:9"]);
 }
 
-/// An OpenAI-compatible server that adds; it hangs up on the first request. It tells nothing about itself.
-fn adding_server() -> String {
+/// An OpenAI-compatible server that adds; it hangs up on the first requests. It tells nothing about itself.
+fn adding_server(hang_ups: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -124,7 +124,7 @@ fn adding_server() -> String {
                 continue;
             }
             chats += 1;
-            if chats == 1 {
+            if chats <= hang_ups {
                 continue;
             }
             let prompt = body["messages"][0]["content"].as_str().unwrap();
@@ -146,7 +146,7 @@ fn adding_server() -> String {
 fn a_server_replies_and_its_replies_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());
-    let url = adding_server();
+    let url = adding_server(1);
     let with = |url: &str| {
         run(folder.path(), &["eval", "sums.yaml", "--server", url, "--server-model", "adder", "--out", "out"])
     };
@@ -159,6 +159,20 @@ fn a_server_replies_and_its_replies_are_kept() {
     assert_eq!(before.lines().count(), 20);
     assert!(with(&url).status.success());
     assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+}
+
+#[test]
+fn replies_come_from_another_server_where_one_is_down() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    let gone = format!("http://{}/v1", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let url = adding_server(0);
+    let out = run(
+        folder.path(),
+        &["eval", "sums.yaml", "--server", &gone, "--server", &url, "--server-model", "adder", "--out", "out"],
+    );
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("100.0"), "{}", text(&out.stdout));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Answers and settings that cannot be used are named.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rlar_net::Secret;
@@ -82,7 +84,54 @@ async fn an_unreachable_server_and_a_late_one_are_named() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let settings = VllmSettings { completion: Duration::from_millis(50), ..VllmSettings::new(&url) };
     let error = VllmServer::new(settings).unwrap().generate(&request()).await.unwrap_err();
-    assert!(matches!(&error, VllmError::Lost { message, .. } if message == "no answer within 0.05 s"), "{error}");
+    assert!(matches!(&error, VllmError::Late { .. }) && error.leaves_weights_unknown(), "{error}");
+    assert!(error.to_string().contains("no answer within 0.05 s"), "{error}");
+}
+
+/// A server that closes these connections, by number, before it answers, and gives all others this status. Returns its
+/// address and the paths of the requests.
+fn closing(closed: &'static [usize], status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let paths = Arc::new(Mutex::new(Vec::new()));
+    let seen = paths.clone();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 2048];
+            let read = stream.read(&mut head).unwrap();
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            seen.lock().unwrap().push(head.split(' ').nth(1).unwrap().to_owned());
+            if !closed.contains(&number) {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    (url, paths)
+}
+
+#[tokio::test]
+async fn calls_that_may_be_made_twice_are_made_again_when_the_connection_breaks() {
+    let server = |url: &str| VllmServer::new(VllmSettings::new(url)).unwrap();
+    let (url, paths) = closing(&[0, 2, 4], "200 OK");
+    server(&url).pause().await.unwrap();
+    // A name that may have been loaded is unloaded before it is loaded again.
+    server(&url).load_adapter("a", "/folder").await.unwrap();
+    let (load, unload) = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter");
+    let expected = ["/pause?mode=wait", "/pause?mode=wait", load, unload, load, unload, load];
+    assert_eq!(*paths.lock().unwrap(), expected);
+
+    let (url, paths) = closing(&[0, 1, 2, 3, 4, 5], "200 OK");
+    let error = server(&url).resume().await.unwrap_err();
+    assert!(matches!(error, VllmError::Lost { .. }) && error.leaves_weights_unknown(), "{error}");
+    assert_eq!(paths.lock().unwrap().len(), 4);
+    // A completion is the caller's, and an answer is an answer.
+    server(&url).generate(&request()).await.unwrap_err();
+    assert_eq!(paths.lock().unwrap().len(), 5);
+    let (url, paths) = closing(&[], "500 Oh");
+    server(&url).reload_weights("/folder").await.unwrap_err();
+    assert_eq!(paths.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

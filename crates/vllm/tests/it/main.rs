@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_answers;
+mod process;
 mod recorded;
 mod serve;

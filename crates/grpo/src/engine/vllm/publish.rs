@@ -16,7 +16,11 @@ use crate::engine::vllm::admission::{PROBE, Requirements, TokenizedProbe};
 use crate::engine::vllm::canary::Canary;
 use crate::engine::vllm::sampler::VllmSampler;
 use crate::engine::vllm::servers::{ServerHealth, Servers, other_weights};
+use crate::engine::vllm::started::StartedServers;
 use crate::engine::vllm::weights_folder::WeightsFolder;
+
+/// How often a server is asked to continue the canary's prompt while connections break.
+const CANARIES: u32 = 4;
 
 /// vLLM servers that sample with the weights that are published to them. Clones are the same servers.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct VllmSetup<'a> {
     pub sampling: &'a SamplingConfig,
     /// The run's folder.
     pub run: &'a Path,
+    /// The model that servers are started with, unless the policy is an adapter: then it is the adapter's base.
+    pub model: &'a Path,
     /// Longest sequence that is sampled, prompt and reply together, in tokens.
     pub longest: usize,
 }
@@ -111,8 +117,15 @@ impl VllmEngine {
                 ..VllmSettings::new(url)
             })
         };
-        let servers: Result<Vec<VllmServer>, VllmError> = config.servers.iter().map(server).collect();
-        let servers = Servers::new(servers.map_err(|error| failed(error.to_string()))?);
+        let start = |start| {
+            let model = policy.base_model().unwrap_or(setup.model);
+            let model = std::path::absolute(model).unwrap_or_else(|_| model.to_owned());
+            StartedServers::start(start, &model, setup.run, key.as_ref()).map_err(failed)
+        };
+        let started = config.start.as_ref().map(start).transpose()?;
+        let urls = started.as_ref().map_or_else(|| config.servers.clone(), StartedServers::urls);
+        let servers: Result<Vec<VllmServer>, VllmError> = urls.iter().map(server).collect();
+        let servers = Servers::new(servers.map_err(|error| failed(error.to_string()))?, started);
         let folder = config.path.as_ref().map_or_else(|| setup.run.join("vllm"), PathBuf::from);
         let folder = std::path::absolute(&folder).map_err(|e| failed(format!("`path`: {}: {e}", folder.display())))?;
         let decoder = policy.decoder.config();
@@ -140,6 +153,13 @@ impl VllmEngine {
             published: Mutex::new(None),
         };
         let engine = Self { shared: Arc::new(shared) };
+        if let Some(started) = &engine.shared.servers.started {
+            engine.wait_for_started(started)?;
+            let faults = started.faults();
+            if !faults.is_empty() {
+                return Err(failed(format!("`start`: {}", faults.join("; "))));
+            }
+        }
         let trial = format!("{}-trial", engine.shared.session);
         engine.publish_as(&trial, policy)?;
         let faults = engine.shared.servers.faults(&trial);
@@ -147,24 +167,56 @@ impl VllmEngine {
     }
 
     /// Publishes the policy's weights, which have taken `weight_version` training steps, to all servers that can be reached
-    /// and do not have them yet. Returns a sampler that uses them. An error if no server has them.
+    /// and do not have them yet. Returns a sampler that uses them. An error if no server has them. Servers of this run that
+    /// have ended are started again; while others sample, nobody waits for them.
     pub fn publish(&self, policy: &Policy, weight_version: u64) -> Result<VllmSampler, TrainError> {
         let label = format!("{}-{weight_version}", self.shared.session);
+        let servers = &self.shared.servers;
+        servers.restart();
         self.publish_as(&label, policy)?;
-        let count = self.shared.servers.all.len();
-        if !(0..count).any(|index| self.shared.servers.is_ready(index, &label)) {
-            let faults = self.shared.servers.faults(&label).join("; ");
+        if !servers.has_ready(&label) && !self.publish_to_started(&label, policy)? {
+            let faults = servers.faults(&label).join("; ");
             let message = format!("no server can sample with the weights after step {weight_version}: {faults}");
             return Err(TrainError::Vllm { message });
         }
-        Ok(VllmSampler::new(Arc::clone(&self.shared), label, weight_version))
+        // Only servers that start again need the weights again.
+        let policy = servers.started.as_ref().map(|_| policy.clone());
+        Ok(VllmSampler::new(self.clone(), label, weight_version, policy))
     }
 
-    /// Publishes weights under a label, and sets the state of every server. Servers that have them already are left alone.
+    /// Starts the servers of this run that have ended again, waits for all that are starting, and publishes weights to them.
+    /// Returns whether a server has these weights then; `false` if none was starting.
+    pub(super) fn publish_to_started(&self, label: &str, policy: &Policy) -> Result<bool, TrainError> {
+        let servers = &self.shared.servers;
+        let Some(started) = &servers.started else { return Ok(false) };
+        let mut was_starting = started.is_starting();
+        // One that ends while it is starting may start once more, as often as the config allows.
+        loop {
+            self.wait_for_started(started)?;
+            servers.restart();
+            if !started.is_starting() {
+                break;
+            }
+            was_starting = true;
+        }
+        if was_starting {
+            self.publish_as(label, policy)?;
+        }
+        Ok(was_starting && servers.has_ready(label))
+    }
+
+    fn wait_for_started(&self, started: &StartedServers) -> Result<(), TrainError> {
+        let waited = started.wait(&self.shared.servers.all, &self.shared.runtime);
+        waited.map_err(|message| TrainError::Vllm { message })
+    }
+
+    /// Publishes weights under a label, and sets the state of every server. Servers that have them already, or run no more,
+    /// are left alone.
     fn publish_as(&self, label: &str, policy: &Policy) -> Result<(), TrainError> {
         let shared = &self.shared;
-        let waiting: Vec<usize> =
-            (0..shared.servers.all.len()).filter(|i| !shared.servers.is_ready(*i, label)).collect();
+        let servers = &shared.servers;
+        let waits = |index: &usize| !servers.is_ready(*index, label) && !servers.has_ended(*index);
+        let waiting: Vec<usize> = (0..servers.all.len()).filter(waits).collect();
         if waiting.is_empty() {
             return Ok(());
         }
@@ -189,11 +241,8 @@ impl VllmEngine {
         let results = results.map_err(|message| TrainError::Vllm { message })?;
         for LoadResult { index, result } in results {
             let health = match result.and_then(|loaded| shared.compare(index, policy, loaded)) {
-                Ok(model) => ServerHealth::Ready { label: label.to_owned(), model, failures: 0 },
-                Err(Refusal { why, is_wrecked }) => {
-                    tracing::warn!("{why}; the server does not sample with these weights");
-                    ServerHealth::Lost { why, is_wrecked }
-                }
+                Ok(model) => ServerHealth::Ready { label: label.to_owned(), model },
+                Err(Refusal { why, is_wrecked }) => ServerHealth::Lost { why, is_wrecked },
             };
             shared.servers.set(index, health);
         }
@@ -262,7 +311,13 @@ impl VllmShared {
         };
         // A paused server answers no request, so the canary comes after `resume`; nothing else is sampled before it.
         let request = self.canary.request(&model);
-        let continuation = server.generate(&request).await.map_err(|e| Refusal::harmless(e.to_string()))?;
+        let mut continuation = server.generate(&request).await;
+        for _ in 1..CANARIES {
+            if matches!(continuation, Err(VllmError::Lost { .. })) {
+                continuation = server.generate(&request).await;
+            }
+        }
+        let continuation = continuation.map_err(|e| Refusal::harmless(e.to_string()))?;
         if let Some(why) = other_weights(&continuation, &loading.label) {
             return Err(Refusal::harmless(format!("{}: {why}", server.url())));
         }

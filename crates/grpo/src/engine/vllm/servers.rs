@@ -3,13 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rlar_net::{LeastOutstanding, ServerLease};
 use rlar_vllm::{EndReason, GeneratedTokens, TokensRequest, VllmError, VllmServer};
+
+use crate::engine::vllm::started::StartedServers;
 
 /// How often a reply is tried, by all servers together.
 const TRIES: u32 = 6;
-
-/// Number of replies in a row that fail before a server gets none until weights are published again, if there is another.
-const FAILURES: u32 = 3;
 
 /// The pause before a server that failed on a reply is asked for it again; it doubles with every try.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -18,16 +18,19 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Servers {
     pub all: Vec<VllmServer>,
+    /// The processes of the servers, if this run has started them.
+    pub started: Option<StartedServers>,
     states: Mutex<Vec<SamplingState>>,
+    routing: LeastOutstanding,
 }
 
 /// What a server does.
 #[derive(Clone, Debug)]
 struct SamplingState {
-    /// Number of replies that it is sampling.
-    outstanding: usize,
     /// The name of its base model; `None` before it was checked.
     base: Option<String>,
+    /// Whether it has ever sampled.
+    has_sampled: bool,
     health: ServerHealth,
 }
 
@@ -40,8 +43,6 @@ pub(super) enum ServerHealth {
         label: String,
         /// The name of the model or adapter with these weights.
         model: String,
-        /// Number of replies in a row that failed.
-        failures: u32,
     },
     /// It does not sample until it has loaded weights and passed the canary.
     Lost {
@@ -52,29 +53,23 @@ pub(super) enum ServerHealth {
     },
 }
 
-/// A server that is sampling a reply; the count of its replies goes down when this is dropped.
-struct Lease<'a> {
-    servers: &'a Servers,
-    index: usize,
+/// A server that is sampling a reply.
+struct ReplyLease<'a> {
+    lease: ServerLease<'a>,
+    /// The name of the model or adapter that samples.
     model: String,
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let state = &mut self.servers.lock()[self.index];
-        state.outstanding = state.outstanding.saturating_sub(1);
-    }
 }
 
 impl Servers {
     /// Servers that do not sample yet.
-    pub fn new(all: Vec<VllmServer>) -> Self {
+    pub fn new(all: Vec<VllmServer>, started: Option<StartedServers>) -> Self {
         let state = |server: &VllmServer| {
             let why = format!("{}: it has no weights of this run yet", server.url());
-            SamplingState { outstanding: 0, base: None, health: ServerHealth::Lost { why, is_wrecked: false } }
+            SamplingState { base: None, has_sampled: false, health: ServerHealth::Lost { why, is_wrecked: false } }
         };
         let states = Mutex::new(all.iter().map(state).collect());
-        Self { all, states }
+        let routing = LeastOutstanding::new(all.len());
+        Self { all, started, states, routing }
     }
 
     /// Whether the server with this index samples with weights of this label.
@@ -97,9 +92,52 @@ impl Servers {
         self.lock()[index].base = Some(base);
     }
 
-    /// Sets the state of a server.
+    /// Sets the state of a server. Its loss and its return are a warning each.
     pub fn set(&self, index: usize, health: ServerHealth) {
-        self.lock()[index].health = health;
+        let state = &mut self.lock()[index];
+        match (&state.health, &health) {
+            (ServerHealth::Ready { .. }, ServerHealth::Lost { why, .. }) => {
+                tracing::warn!(
+                    "{why}; the server samples nothing until it has loaded weights and passed the canary again"
+                );
+            }
+            (_, ServerHealth::Lost { why, .. }) => tracing::info!("{why}"),
+            (ServerHealth::Lost { .. }, ServerHealth::Ready { .. }) if state.has_sampled => {
+                tracing::warn!("{}: the server samples again", self.all[index].url());
+            }
+            _ => {}
+        }
+        if matches!(health, ServerHealth::Ready { .. }) {
+            state.has_sampled = true;
+            self.routing.forget_failures(index);
+        }
+        state.health = health;
+    }
+
+    /// Whether a server samples with weights of this label.
+    pub fn has_ready(&self, label: &str) -> bool {
+        (0..self.all.len()).any(|index| self.is_ready(index, label))
+    }
+
+    /// Whether this run has started the server, and it runs no more.
+    pub fn has_ended(&self, index: usize) -> bool {
+        self.started.as_ref().is_some_and(|started| started.has_ended(index))
+    }
+
+    /// Starts servers of this run again that have ended or whose weights are unknown.
+    pub fn restart(&self) {
+        for (index, server) in self.all.iter().enumerate() {
+            let restart = self.started.as_ref().and_then(|started| started.restart(index, self.is_wrecked(index)));
+            let Some(restart) = restart else { continue };
+            let why = format!("{}: {}", server.url(), restart.why);
+            if restart.is_starting {
+                // This is the warning of its loss.
+                tracing::warn!("{why}");
+                self.lock()[index].health = ServerHealth::Lost { why, is_wrecked: false };
+            } else {
+                self.set(index, ServerHealth::Lost { why, is_wrecked: false });
+            }
+        }
     }
 
     /// Why servers do not sample with weights of this label, for people.
@@ -122,18 +160,20 @@ impl Servers {
             let Some(lease) = self.lease(label, &failed) else {
                 return Err(format!("no server is left: {}", self.faults(label).join("; ")));
             };
-            let (index, server) = (lease.index, &self.all[lease.index]);
+            let ReplyLease { lease, model } = lease;
+            let index = lease.index();
+            let server = &self.all[index];
             if failed.contains(&index) {
                 tokio::time::sleep(PAUSE.saturating_mul(1 << number)).await;
             }
-            let asked = TokensRequest { model: lease.model.clone(), ..request.clone() };
+            let asked = TokensRequest { model, ..request.clone() };
             last = match server.generate(&asked).await {
                 Ok(reply) if reply.end == EndReason::Aborted => {
                     format!("{}: the server gave the request up", server.url())
                 }
                 Ok(reply) => match other_weights(&reply, label) {
                     None => {
-                        self.count_failure(index, None);
+                        lease.succeeded();
                         return Ok(reply);
                     }
                     Some(other) => self.lose(index, format!("{}: {other}", server.url())),
@@ -143,7 +183,7 @@ impl Servers {
                 // A server that was restarted does not know the adapter.
                 Err(error @ VllmError::Refused { status: 404, .. }) => self.lose(index, error.to_string()),
                 Err(error) => {
-                    self.count_failure(index, Some(&error));
+                    self.count_failure(&lease, label, &error);
                     error.to_string()
                 }
             };
@@ -152,44 +192,31 @@ impl Servers {
         Err(format!("{last} (tried {TRIES} times)"))
     }
 
-    /// The server that samples the next reply: of those with weights of this label, one that is not in `failed` if there is
-    /// one, and of these the one with the fewest replies in progress. `None` if no server has these weights.
-    fn lease(&self, label: &str, failed: &[usize]) -> Option<Lease<'_>> {
-        let mut states = self.lock();
-        let ready = states.iter().enumerate().filter_map(|(index, state)| match &state.health {
-            ServerHealth::Ready { label: has, model, .. } if has == label => {
-                Some((failed.contains(&index), state.outstanding, index, model.clone()))
-            }
+    /// The server that samples the next reply, of those with weights of this label ([`LeastOutstanding::lease`]). `None` if no
+    /// server has these weights.
+    fn lease(&self, label: &str, failed: &[usize]) -> Option<ReplyLease<'_>> {
+        let states = self.lock();
+        let model = |index: usize| match &states.get(index)?.health {
+            ServerHealth::Ready { label: has, model } if has == label => Some(model.clone()),
             _ => None,
-        });
-        let (.., index, model) = ready.min()?;
-        states[index].outstanding += 1;
-        Some(Lease { servers: self, index, model })
+        };
+        let lease = self.routing.lease((0..self.all.len()).filter(|index| model(*index).is_some()), failed)?;
+        let model = model(lease.index())?;
+        Some(ReplyLease { lease, model })
     }
 
-    /// Counts a failure of a server, or its success. After too many failures in a row it gets no more replies, if another
-    /// server has the same weights.
-    fn count_failure(&self, index: usize, error: Option<&VllmError>) {
-        let mut states = self.lock();
-        let ServerHealth::Ready { label, failures, .. } = &mut states[index].health else { return };
-        let Some(error) = error else {
-            *failures = 0;
-            return;
-        };
-        *failures += 1;
-        let (label, is_too_many) = (label.clone(), *failures >= FAILURES);
-        let has_same = |(other, state): (usize, &SamplingState)| {
-            other != index && matches!(&state.health, ServerHealth::Ready { label: has, .. } if *has == label)
-        };
-        if is_too_many && states.iter().enumerate().any(has_same) {
-            tracing::warn!("{error}; the server gets no more replies in this step, after {FAILURES} failures in a row");
-            states[index].health = ServerHealth::Lost { why: error.to_string(), is_wrecked: false };
+    /// Counts a failure of a server. It gets no more replies if its process has ended, or after too many failures in a row if
+    /// another server has the same weights.
+    fn count_failure(&self, lease: &ServerLease, label: &str, error: &VllmError) {
+        let (index, is_too_often) = (lease.index(), lease.failed());
+        let has_other = (0..self.all.len()).any(|other| other != index && self.is_ready(other, label));
+        if self.is_ready(index, label) && (self.has_ended(index) || is_too_often && has_other) {
+            self.lose(index, error.to_string());
         }
     }
 
     /// Gives a server no more replies until weights are published again. Returns why.
     fn lose(&self, index: usize, why: String) -> String {
-        tracing::warn!("{why}; the server gets no more replies in this step");
         self.set(index, ServerHealth::Lost { why: why.clone(), is_wrecked: false });
         why
     }
