@@ -1,5 +1,6 @@
 //! Supervised fine-tuning: the loss is the mean negative log-prob of the completion tokens of demonstrations.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use rlar_data::Example;
@@ -13,7 +14,7 @@ use rlar_run::Journal;
 use crate::config::Config;
 use crate::engine::local::micro_batches::{LossGradients, add_gradient};
 use crate::engine::local::trainer::LocalTrainer;
-use crate::engine::trainer::PassOptions;
+use crate::engine::trainer::{CurrentPolicy, PassOptions};
 use crate::report::step_record::{Measurement, SftMetrics, StepMetrics, StepRecord, StepSeconds};
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
@@ -199,6 +200,7 @@ impl TrainMethod<LocalTrainer> for Sft<'_> {
     }
 
     fn measure(&mut self, trainer: &LocalTrainer) -> Result<Option<Measurement>, TrainError> {
-        measure_policy(&trainer.model, self.heldout, self.rewards, self.suites, self.config)
+        let (policy, tokenizer) = (CurrentPolicy::Here(Cow::Borrowed(&trainer.model)), &trainer.model.tokenizer);
+        measure_policy(&policy, tokenizer, self.heldout, self.rewards, self.suites, self.config)
     }
 }
