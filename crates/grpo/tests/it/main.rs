@@ -17,5 +17,7 @@ mod references;
 mod schedules;
 mod scripted_engine;
 mod times;
+mod tinker;
+mod tinker_server;
 mod vllm;
 mod vllm_server;

@@ -17,13 +17,13 @@ pub(super) const MEASURED_TOKENS: usize = 8;
 const LONGER: usize = 4;
 
 /// By how much a log-prob is to rise in the step of known size, in nats, if the server does not divide.
-const RISE: f64 = 0.1;
+const RISE: f64 = 0.05;
 
 /// Largest relative difference of a ratio of norms from what it should be.
 const RATIO_TOLERANCE: f64 = 0.05;
 
 /// Largest factor between the absolute scale and 1. The rise is not exactly linear in the step.
-const SCALE_TOLERANCE: f64 = 1.3;
+const SCALE_TOLERANCE: f64 = 1.5;
 
 /// How a server makes one loss of the losses of the targets with weight 1. All but the first are also an
 /// [`Aggregate`](crate::config::Aggregate) of this crate.

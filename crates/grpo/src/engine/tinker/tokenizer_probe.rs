@@ -10,6 +10,9 @@ use crate::engine::tinker::served_policy::ServedPolicy;
 /// Number of tokens that are sampled.
 const SAMPLED: usize = 64;
 
+/// Number of samples in which a text is looked for.
+const SAMPLES: u32 = 4;
+
 /// Length of the stop text, in bytes.
 const STOP_TEXT: usize = 3;
 
@@ -39,16 +42,28 @@ pub(super) async fn check_tokenizer(
     prompt: &[u32],
 ) -> Result<TokenizerCheck, String> {
     let max_tokens = SAMPLED.min(policy.positions.saturating_sub(prompt.len())).max(1) as u32;
-    let stop = StopAt::Tokens(Vec::new());
-    let request = SampleRequest { prompt: prompt.to_vec(), count: 1, max_tokens, temperature: 1.0, seed: 1, stop };
-    let whole = sampled(sampler, &request).await?;
-    if let Some(token) = whole.tokens.iter().find(|token| **token as usize >= policy.vocabulary) {
-        let vocabulary = policy.vocabulary;
-        return Err(format!("it sampled token {token}, and the model at `model.path` has {vocabulary} tokens"));
+    for seed in 1..=SAMPLES {
+        let stop = StopAt::Tokens(Vec::new());
+        let request = SampleRequest { prompt: prompt.to_vec(), count: 1, max_tokens, temperature: 1.0, seed, stop };
+        let whole = sampled(sampler, &request).await?;
+        if let Some(token) = whole.tokens.iter().find(|token| **token as usize >= policy.vocabulary) {
+            let vocabulary = policy.vocabulary;
+            return Err(format!("it sampled token {token}, and the model at `model.path` has {vocabulary} tokens"));
+        }
+        if let Some(stop) = stop_text(&policy.tokenizer, &whole.tokens).map_err(|e| e.to_string())? {
+            return compare(sampler, request, &whole, &stop).await;
+        }
     }
-    let Some(stop) = stop_text(&policy.tokenizer, &whole.tokens).map_err(|e| e.to_string())? else {
-        return Ok(TokenizerCheck::NotShown);
-    };
+    Ok(TokenizerCheck::NotShown)
+}
+
+/// Samples the same tokens again with a stop text.
+async fn compare(
+    sampler: &RemoteSampler,
+    request: SampleRequest,
+    whole: &SampledSequence,
+    stop: &StopText,
+) -> Result<TokenizerCheck, String> {
     let stopped = SampleRequest { stop: StopAt::Texts(vec![stop.text.clone()]), ..request };
     let cut = sampled(sampler, &stopped).await?;
     if !whole.tokens.starts_with(&cut.tokens) {
