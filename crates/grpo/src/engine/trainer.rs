@@ -1,7 +1,5 @@
 //! The trainer: it holds the policy with its optimizer, computes log-probs and gradients, and takes optimizer steps.
 
-use std::borrow::Cow;
-
 use rlar_policy::{Policy, SavedActivations, Sequence};
 use rlar_run::Files;
 
@@ -94,7 +92,7 @@ impl PassOptions {
 /// A policy that is evaluated.
 pub enum CurrentPolicy<'a> {
     /// A policy in this process.
-    Here(Cow<'a, Policy>),
+    Here(&'a Policy),
     /// A policy that is not in this process.
     Elsewhere {
         /// Samples with the current weights.
@@ -146,8 +144,10 @@ impl CompletionLogProbs {
     /// whether there must be entropies.
     pub fn fault(&self, sequences: &[Sequence], entropies: bool) -> Option<LogProbFault> {
         let tokens: usize = sequences.iter().map(|sequence| sequence.completion.len()).sum();
-        let counts = [("log-probs", self.log_probs.len(), tokens)].into_iter();
-        let counts = counts.chain([("entropies", self.entropies.len(), if entropies { tokens } else { 0 })]);
+        let counts = [
+            ("log-probs", self.log_probs.len(), tokens),
+            ("entropies", self.entropies.len(), if entropies { tokens } else { 0 }),
+        ];
         if let Some((what, given, wanted)) = counts.into_iter().find(|(_, given, wanted)| given != wanted) {
             let message = format!("the trainer gave {given} {what} for {wanted} tokens");
             return Some(LogProbFault::Count(message));

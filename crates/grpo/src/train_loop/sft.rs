@@ -1,6 +1,5 @@
 //! Supervised fine-tuning: the loss is the mean negative log-prob of the completion tokens of demonstrations.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use rlar_data::Example;
@@ -200,7 +199,7 @@ impl TrainMethod<LocalTrainer> for Sft<'_> {
     }
 
     fn measure(&mut self, trainer: &LocalTrainer) -> Result<Option<Measurement>, TrainError> {
-        let (policy, tokenizer) = (CurrentPolicy::Here(Cow::Borrowed(&trainer.model)), &trainer.model.tokenizer);
+        let (policy, tokenizer) = (CurrentPolicy::Here(&trainer.model), &trainer.model.tokenizer);
         measure_policy(&policy, tokenizer, self.heldout, self.rewards, self.suites, self.config)
     }
 }

@@ -20,7 +20,7 @@ use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::tinker_server::{BASE, Faults, OPTIONS, StandIn, lora};
+use crate::tinker_server::{BASE, Faults, OPTIONS, StandIn, Wrong, lora};
 
 /// The rank of adapters.
 const RANK: u32 = 4;
@@ -122,7 +122,7 @@ fn two_steps(trainer: &mut impl Trainer, algorithm: &Algorithm) -> Vec<f64> {
     let mut step = || {
         let pass = trainer.forward_backward(&samples, Objective { algorithm, minibatch }, OPTIONS).unwrap();
         assert_eq!(pass.losses.len(), samples.len());
-        trainer.optimizer_step(&optimizer, 1.0).unwrap()
+        trainer.optimizer_step(&optimizer, 3e-3).unwrap()
     };
     vec![step(), step()]
 }
@@ -151,7 +151,7 @@ fn a_step_on_a_server_is_the_step_of_this_process_however_the_server_averages() 
             let id = remote.record().model_id;
             let served = logprobs(&server.state().models[&id].policy);
             let (moved, gap) = (largest_gap(&before, &after), largest_gap(&after, &served));
-            assert!(moved > 1e-3 && gap < 2e-3 * moved + 1e-5, "{loss:?}, {aggregate}: moved {moved:e}, gap {gap:e}");
+            assert!(moved > 2e-5 && gap < 2e-3 * moved + 1e-5, "{loss:?}, {aggregate}: moved {moved:e}, gap {gap:e}");
             norms.push(here[0]);
             remote.unload();
         }
@@ -202,13 +202,14 @@ fn a_server_that_cannot_be_used_is_refused_by_name_before_a_step() {
     refused(several, &same, &["several models", BASE, "second", "`model`"]);
     let large = |config: &mut TinkerConfig| config.rank = 64;
     refused(Faults::default(), &large, &["LoRA rank 64", "between 1 and 8"]);
-    refused(Faults { shifts_tokens: true, ..Faults::default() }, &same, &["tokenizer is not that of", "model.path"]);
+    let wrong = |wrong: Wrong| Faults { wrong: Some(wrong), ..Faults::default() };
+    refused(wrong(Wrong::ShiftsTokens), &same, &["tokenizer is not that of", "model.path"]);
     let average = "is none that rlar knows";
-    refused(Faults { factor: Some(3.0), ..Faults::default() }, &same, &[average, "algorithm.aggregate"]);
-    refused(Faults { counts_all_positions: true, ..Faults::default() }, &same, &[average]);
-    refused(Faults { hides_norm: true, ..Faults::default() }, &same, &["does not say the norm", "learning_rate"]);
-    refused(Faults { nan: true, ..Faults::default() }, &same, &["log-prob 0 of datum 0 is not a finite number"]);
-    refused(Faults { few_log_probs: true, ..Faults::default() }, &same, &["log-probs of datum 0: 6 instead of 7"]);
+    refused(wrong(Wrong::Factor(3.0)), &same, &[average, "algorithm.aggregate"]);
+    refused(wrong(Wrong::CountsAllPositions), &same, &[average]);
+    refused(wrong(Wrong::HidesNorm), &same, &["does not say the norm", "learning_rate"]);
+    refused(wrong(Wrong::Nan), &same, &["log-prob 0 of datum 0 is not a finite number"]);
+    refused(wrong(Wrong::FewLogProbs), &same, &["log-probs of datum 0: 6 instead of 7"]);
 }
 
 #[test]

@@ -46,20 +46,27 @@ pub struct Faults {
     pub key: Option<String>,
     /// Further models that it offers.
     pub further_models: Vec<String>,
-    /// It multiplies every loss by this.
-    pub factor: Option<f64>,
-    /// It divides by all positions of a sequence instead of those that count.
-    pub counts_all_positions: bool,
-    /// It does not say the norm of a step's gradient.
-    pub hides_norm: bool,
-    /// Its tokenizer takes every token for the one with the next number.
-    pub shifts_tokens: bool,
-    /// The log-probs of passes with gradients are NaN.
-    pub nan: bool,
-    /// A log-prob of passes with gradients is missing.
-    pub few_log_probs: bool,
+    /// What is wrong with its answers.
+    pub wrong: Option<Wrong>,
     /// The acknowledgement of the optimizer step with this number, from 1, gets lost after the step.
     pub loses_step: Option<usize>,
+}
+
+/// What is wrong with the answers of a server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wrong {
+    /// It multiplies every loss by this.
+    Factor(f64),
+    /// It divides by all positions of a sequence instead of those that count.
+    CountsAllPositions,
+    /// It does not say the norm of a step's gradient.
+    HidesNorm,
+    /// Its tokenizer takes every token for the one with the next number.
+    ShiftsTokens,
+    /// The log-probs of passes with gradients begin with NaN.
+    Nan,
+    /// The last log-prob of passes with gradients is missing.
+    FewLogProbs,
 }
 
 /// A model that is trained.
@@ -320,10 +327,10 @@ impl State {
             let mut values: Vec<Value> =
                 known[start..start + sequence.completion.len()].iter().map(|x| json!(x)).collect();
             start += sequence.completion.len();
-            if has_gradients && self.faults.nan {
+            if has_gradients && self.faults.wrong == Some(Wrong::Nan) {
                 values[0] = Value::Null;
             }
-            if has_gradients && self.faults.few_log_probs {
+            if has_gradients && self.faults.wrong == Some(Wrong::FewLogProbs) {
                 values.pop();
             }
             let length = values.len();
@@ -339,7 +346,8 @@ impl State {
 
     /// Takes a step with the gradients of all passes since the last one.
     fn step(&mut self, id: &str, adam: &Value) -> Value {
-        let (loss, faults) = (self.loss, self.faults.clone());
+        let (loss, wrong) = (self.loss, self.faults.wrong);
+        let own_factor = if let Some(Wrong::Factor(factor)) = wrong { factor } else { 1.0 };
         let model = self.models.get_mut(id).unwrap();
         let passes = std::mem::take(&mut model.passes);
         let all: Vec<(&Datum, [f64; 2])> = passes.iter().flat_map(|p| p.data.iter().map(|d| (d, p.clip))).collect();
@@ -349,8 +357,9 @@ impl State {
         add_gradient(&mut gradients, &model.policy.decoder, &sequences, OPTIONS, |range, known| {
             let mut grads = Vec::new();
             for (datum, clip) in &all[range] {
-                let divisor = if faults.counts_all_positions { datum.targets.len() } else { datum.counted() };
-                let factor = loss.factor(divisor, totals) * faults.factor.unwrap_or(1.0);
+                let counts_all = wrong == Some(Wrong::CountsAllPositions);
+                let divisor = if counts_all { datum.targets.len() } else { datum.counted() };
+                let factor = loss.factor(divisor, totals) * own_factor;
                 for (i, weight) in datum.weights.iter().enumerate() {
                     let ratio = (f64::from(known.log_probs[grads.len()]) - datum.logprobs[i]).exp();
                     let advantage = datum.advantages[i];
@@ -371,7 +380,7 @@ impl State {
         };
         let norm = adamw.step(&mut model.policy.decoder, &mut model.moments, gradients, number("learning_rate"));
         let mut metrics = json!({ "skyrl.ai/grad_norm": norm, "skyrl.ai/learning_rate": number("learning_rate") });
-        if faults.hides_norm {
+        if wrong == Some(Wrong::HidesNorm) {
             metrics.as_object_mut().unwrap().remove("skyrl.ai/grad_norm");
         }
         json!({ "metrics": metrics })
@@ -393,7 +402,7 @@ impl State {
         let replies = policy.engine(8).generate(&[GenerationRequest { prompt, seeds }], &sampling).unwrap();
         let sequence = |reply: &rlar_policy::Sample| {
             let shown = |end: usize| {
-                let shift = u32::from(self.faults.shifts_tokens);
+                let shift = u32::from(self.faults.wrong == Some(Wrong::ShiftsTokens));
                 let tokens: Vec<u32> = reply.tokens[..end].iter().map(|token| token + shift).collect();
                 policy.tokenizer.decode(&tokens).unwrap()
             };

@@ -1,7 +1,5 @@
 //! Training in this process.
 
-use std::borrow::Cow;
-
 use rlar_policy::{ComputeDevice, File, Gradients, Moments, Policy, PolicyError, Sequence};
 use rlar_run::{Checkpoint, Files};
 
@@ -134,6 +132,6 @@ impl Trainer for LocalTrainer {
     }
 
     fn policy(&self) -> Result<CurrentPolicy<'_>, TrainError> {
-        Ok(CurrentPolicy::Here(Cow::Borrowed(&self.model)))
+        Ok(CurrentPolicy::Here(&self.model))
     }
 }
