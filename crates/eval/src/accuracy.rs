@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
-use rlar_policy::{GenerationRequest, Policy, Sample, Sampling, StreamControl, TokenEvent, with_prefill};
+use rlar_policy::{GenerationRequest, Policy, Sampling, StreamControl, TokenEvent, Tokenizer, with_prefill};
 use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
+use rlar_run::OngoingWork;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
+use crate::prompt_encoding::{PromptFormat, check_prompt_fits, encode_prompt};
 use crate::reply_text::prefill;
 
 /// Settings of [`accuracy`](fn@accuracy): how replies are sampled and scored.
@@ -76,26 +77,45 @@ pub fn accuracy<'e>(
     rewards: &mut Orchestrator,
     protocol: &Protocol,
 ) -> Result<(BTreeMap<String, Accuracy>, Vec<ScoredReply<'e>>), EvalError> {
+    let sample = |requests: &[GenerationRequest], progress: &OngoingWork| -> Result<Vec<Vec<String>>, EvalError> {
+        for (example, request) in examples.iter().zip(requests) {
+            check_prompt_fits(policy, example, request.prompt.len())?;
+        }
+        let mut count = |event: TokenEvent| {
+            progress.add_token();
+            progress.add(usize::from(event.finish.is_some()));
+            StreamControl::Continue
+        };
+        let samples = policy.engine(protocol.batch).stream(requests, &protocol.sampling, &mut count)?;
+        Ok(samples.into_iter().map(|samples| samples.into_iter().map(|sample| sample.text).collect()).collect())
+    };
+    sampled_accuracy(&policy.tokenizer, examples, rewards, protocol, sample)
+}
+
+/// Like [`accuracy`](fn@accuracy), for a policy that is not in this process: `sample` returns the texts of its replies to
+/// every request, one per seed, and counts them in the work that it is given.
+pub fn sampled_accuracy<'e, E: From<EvalError>>(
+    tokenizer: &Tokenizer,
+    examples: &'e [Example],
+    rewards: &mut Orchestrator,
+    protocol: &Protocol,
+    sample: impl FnOnce(&[GenerationRequest], &OngoingWork) -> Result<Vec<Vec<String>>, E>,
+) -> Result<(BTreeMap<String, Accuracy>, Vec<ScoredReply<'e>>), E> {
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
-        Ok(GenerationRequest { prompt: encode_fitting_prompt(policy, e, protocol.format)?, seeds })
+        Ok(GenerationRequest { prompt: encode_prompt(tokenizer, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
     let activity = rewards.activity().clone();
     let sampling = activity.phase("sampling", examples.len() * protocol.samples, "replies");
-    let mut count = |event: TokenEvent| {
-        sampling.add_token();
-        sampling.add(usize::from(event.finish.is_some()));
-        StreamControl::Continue
-    };
-    let samples = policy.engine(protocol.batch).stream(&requests, &protocol.sampling, &mut count)?;
+    let texts = sample(&requests, &sampling)?;
     drop(sampling);
     let mut replies: Vec<(&Example, Completion)> = Vec::new();
-    for (example, samples) in examples.iter().zip(samples) {
-        let prefill = prefill(&policy.tokenizer, example, protocol.format)?;
-        let completion = |s: Sample| protocol.scored.completion(with_prefill(&prefill, s.text));
-        replies.extend(samples.into_iter().map(|s| (example, completion(s))));
+    for (example, texts) in examples.iter().zip(texts) {
+        let prefill = prefill(tokenizer, example, protocol.format).map_err(EvalError::from)?;
+        let completion = |text: String| protocol.scored.completion(with_prefill(&prefill, text));
+        replies.extend(texts.into_iter().map(|text| (example, completion(text))));
     }
     let items: Vec<(&Example, &Completion)> = replies.iter().map(|(e, c)| (*e, c)).collect();
     let scoring = activity.phase(&format!("scoring {} replies", items.len()), 0, "replies");

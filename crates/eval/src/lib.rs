@@ -55,11 +55,12 @@ pub mod reward_bench_files;
 
 pub mod routing;
 
-pub use accuracy::{Accuracy, Protocol, ScoredReply, accuracy};
+pub use accuracy::{Accuracy, Protocol, ScoredReply, accuracy, sampled_accuracy};
 pub use error::EvalError;
 pub use item::{Average, Benchmark, Item, ItemKind};
 pub use prompt_encoding::{
-    PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt, encode_prompts, render_prompt, turns,
+    PromptFormat, check_prompt_fits, check_prompt_length, encode_fitting_prompt, encode_prompt, encode_prompts,
+    render_prompt, turns,
 };
 pub use reply_text::{prefill, stop_conflict, tags_conflict};
 pub use report::BenchmarkReport;

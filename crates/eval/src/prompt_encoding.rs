@@ -104,7 +104,11 @@ pub fn encode_fitting_prompt(
 /// Fails where a prompt of this many tokens is empty, or fills the model's context so that there is no room for a
 /// reply.
 pub fn check_prompt_fits(policy: &Policy, example: &Example, tokens: usize) -> Result<(), PolicyError> {
-    let context = policy.decoder.config().max_position_embeddings;
+    check_prompt_length(policy.decoder.config().max_position_embeddings, example, tokens)
+}
+
+/// Like [`check_prompt_fits`], for a model that is not in this process and has room for `context` tokens.
+pub fn check_prompt_length(context: usize, example: &Example, tokens: usize) -> Result<(), PolicyError> {
     if tokens == 0 || tokens >= context {
         let message = format!(
             "the prompt of example `{}` has {tokens} tokens; the model has room for 1 to {}",

@@ -26,6 +26,20 @@ pub enum TrainError {
         /// What is wrong with which server, and what to do.
         message: String,
     },
+    /// The server of `train.tinker` cannot be used, or failed.
+    #[error("`train.tinker`: {message}")]
+    Tinker {
+        /// What is wrong, with the server's address, and what to do.
+        message: String,
+    },
+    /// The engine gave what the algorithm cannot compute with.
+    #[error("step {step}: {message}")]
+    Engine {
+        /// Number of the training step, from 1.
+        step: u64,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A data file cannot be used with this model, for instance because a prompt is longer than the model's context.
     #[error("`{key}`: {source}")]
     Data {
@@ -41,6 +55,12 @@ pub enum TrainError {
     /// [`Self::ToolFails`].
     #[error(transparent)]
     Reward(#[from] rlar_rewards::RewardError),
+    /// Replies to held-out prompts could not be sampled by another process.
+    #[error("evaluation: {message}")]
+    Evaluation {
+        /// What went wrong, with the name of the server.
+        message: String,
+    },
     /// An evaluation on held-out prompts or a suite failed.
     #[error(transparent)]
     Eval(#[from] rlar_eval::EvalError),
@@ -94,8 +114,8 @@ pub enum TrainError {
         /// Message of the Parquet encoder, or of the chat template that renders the prompts.
         message: String,
     },
-    /// The gradient contains NaN or infinity; the weights were not changed by it.
-    #[error("step {step}: the gradient is not finite; start again with a lower learning rate")]
+    /// A log-prob of the trainer or the gradient contains NaN or infinity; the weights were not changed by it.
+    #[error("step {step}: the gradient or a log-prob is not finite; start again with a lower learning rate")]
     Diverged {
         /// Number of the step, from 1.
         step: u64,

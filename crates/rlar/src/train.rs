@@ -49,8 +49,10 @@ fn what_measured(report: &Report, config: &Config) -> String {
 /// The last lines of a run: where its files are, and what to do with them.
 fn where_things_are(config: &Config) -> String {
     let folder = &config.run.folder;
+    let replies = format!("See its replies and their scores: rlar rollouts {folder}");
     let (kind, next) = match config.train.method {
-        Method::Grpo => ("policy", format!("See its replies and their scores: rlar rollouts {folder}")),
+        Method::Grpo if config.train.tinker.is_some() => ("policy's adapter", replies),
+        Method::Grpo => ("policy", replies),
         Method::Sft => ("policy", format!("Try it: rlar generate --model {folder}/final")),
         Method::RewardModel => {
             ("reward model", format!("Score replies with it: rlar score --model {folder}/final --data FILE"))

@@ -11,7 +11,8 @@ use std::path::Path;
 
 use rlar_net::Secret;
 use rlar_tinker::{
-    AdamParams, AdapterFiles, Datum, LossFunction, NewModel, SampleRequest, TinkerServer, TinkerSettings, TrainingModel,
+    AdamParams, AdapterFiles, Datum, LossFunction, NewModel, SampleRequest, StopAt, TinkerServer, TinkerSettings,
+    TrainingModel,
 };
 
 const PROMPT: [u32; 4] = [17, 18, 11, 29];
@@ -97,7 +98,7 @@ async fn step(model: &mut TrainingModel, number: u32, completions: u32) -> Resul
         max_tokens: MAX_TOKENS,
         temperature: 1.0,
         seed: number * completions,
-        stop: Vec::new(),
+        stop: StopAt::Tokens(Vec::new()),
     };
     let sampled = model.sampler().await?.sample(&request).await?.result().await?;
     let share = |tokens: &[u32]| tokens.iter().filter(|t| **t < 128).count() as f32 / tokens.len().max(1) as f32;

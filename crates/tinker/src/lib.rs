@@ -41,7 +41,7 @@ pub use json_codec::JsonCodec;
 pub use loss::LossFunction;
 pub use model::{StepOutput, TrainingModel};
 pub use pending::{Pending, ServerQueue};
-pub use sampler::{RemoteSampler, SampleRequest, SampledSequence, StopReason};
+pub use sampler::{RemoteSampler, SampleRequest, SampledSequence, StopAt, StopReason};
 pub use server::TinkerServer;
 pub use session::{NewModel, TrainingSession};
 pub use settings::{Deadlines, Retries, TinkerSettings};

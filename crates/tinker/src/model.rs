@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::de::DeserializeOwned;
-
 use crate::TinkerError;
 use crate::adam::AdamParams;
 use crate::checkpoint::{CheckpointPath, check_name};
@@ -14,7 +12,7 @@ use crate::connection::{ApiCall, Connection, ReadError, Repeat, json_body};
 use crate::datum::Datum;
 use crate::loss::LossFunction;
 use crate::model_bodies::{
-    CreateBody, CreatedModel, Done, InfoBody, LoraBody, SavedWeights, StepBody, StepResult, UnloadBody, WeightsBody,
+    CreateBody, CreatedModel, Done, InfoBody, LoraBody, SavedWeights, StepBody, StepResult, WeightsBody,
 };
 use crate::pending::{Pending, Ticket};
 use crate::sampler::RemoteSampler;
@@ -70,7 +68,7 @@ impl TrainingModel {
         let body = json_body(&CreateBody { session_id, model_seq_id: number, base_model, lora_config, kind: name });
         let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
         let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
-        let created: Pending<CreatedModel> = pending(&connection, name, ticket.request_id);
+        let created: Pending<CreatedModel> = Pending::json(&connection, name, ticket.request_id);
         let created = created.result().await.map_err(|error| match error {
             TinkerError::Failed { url, message, .. } => {
                 TinkerError::ModelRefused { url, model: new.base_model.clone(), rank: new.rank, message }
@@ -160,7 +158,7 @@ impl TrainingModel {
             self.server().wait_for_checkpoint(&info, |answer| answer.status == 200).await?;
             return CheckpointPath::parse(&expected);
         };
-        let saved: Pending<SavedWeights> = pending(&self.server().connection, call, ticket.request_id);
+        let saved: Pending<SavedWeights> = Pending::json(&self.server().connection, call, ticket.request_id);
         CheckpointPath::parse(&saved.result().await?.path.unwrap_or(expected))
     }
 
@@ -178,7 +176,7 @@ impl TrainingModel {
             self.server().wait_for_checkpoint(&archive, |answer| answer.location.is_some()).await?;
             return Ok(checkpoint);
         };
-        let saved: Pending<SavedWeights> = pending(&self.server().connection, call, ticket.request_id);
+        let saved: Pending<SavedWeights> = Pending::json(&self.server().connection, call, ticket.request_id);
         CheckpointPath::parse(&saved.result().await?.path.unwrap_or(expected))
     }
 
@@ -194,7 +192,7 @@ impl TrainingModel {
             }
         };
         let connection = &self.server().connection;
-        let saved: Pending<SavedWeights> = pending(connection, call, ticket.request_id);
+        let saved: Pending<SavedWeights> = Pending::json(connection, call, ticket.request_id);
         let Some(id) = saved.result().await?.sampling_session_id else {
             let (url, message) = (connection.url.clone(), "it names no sampling session".to_owned());
             return Err(TinkerError::Malformed { url, call, message });
@@ -215,18 +213,13 @@ impl TrainingModel {
             let body = json_body(&StepBody { model_id, adam_params, seq_id, kind });
             let call = ApiCall { name: kind, path: kind, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
             let ticket: Ticket = connection.send(&call, |answer| connection.json(kind, answer)).await?;
-            let step: Pending<StepResult> = pending(connection, kind, ticket.request_id);
+            let step: Pending<StepResult> = Pending::json(connection, kind, ticket.request_id);
             // Gradients with NaN make the result unreadable, and are used up all the same.
             if let Err(error) = step.result().await {
                 tracing::debug!("{error}");
             }
         }
-        let name = "unload_model";
-        let body = json_body(&UnloadBody { model_id: &self.id, kind: name });
-        let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
-        let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
-        let done: Pending<Done> = pending(connection, name, ticket.request_id);
-        done.result().await.map(|_| ())
+        self.server().unload_model(&self.id).await
     }
 
     /// Loads adapter and optimizer; the first request of a model.
@@ -241,7 +234,7 @@ impl TrainingModel {
         let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
         let connection = self.server().connection.clone();
         let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
-        let done: Pending<Done> = pending(&connection, name, ticket.request_id);
+        let done: Pending<Done> = Pending::json(&connection, name, ticket.request_id);
         done.result().await.map(|_| ())
     }
 
@@ -363,13 +356,6 @@ fn check_data(data: &[Datum], loss: LossFunction) -> Result<(), TinkerError> {
         return Err(TinkerError::BadDatum { index: 0, message: "there is none. A pass needs at least one".into() });
     }
     data.iter().enumerate().try_for_each(|(i, datum)| datum.check(i, loss))
-}
-
-/// A request whose result is JSON.
-fn pending<T: DeserializeOwned>(connection: &Arc<Connection>, call: &'static str, request_id: String) -> Pending<T> {
-    let reader = connection.clone();
-    let read = move |body: &Body| body.json().map_err(|error| reader.read_error(call, error));
-    Pending::new(connection.clone(), call, request_id, JSON, Box::new(read))
 }
 
 /// Refuses a result with more or fewer values than targets.

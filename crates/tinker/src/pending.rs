@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -208,6 +209,15 @@ impl<T> Pending<T> {
             seconds: self.connection.settings.deadlines.result.as_secs(),
             queue,
         }
+    }
+}
+
+impl<T: DeserializeOwned + 'static> Pending<T> {
+    /// A request whose result is JSON.
+    pub(crate) fn json(connection: &Arc<Connection>, call: &'static str, request_id: String) -> Self {
+        let reader = connection.clone();
+        let read = move |body: &Body| body.json().map_err(|error| reader.read_error(call, error));
+        Self::new(connection.clone(), call, request_id, "application/json", Box::new(read))
     }
 }
 

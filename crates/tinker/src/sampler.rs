@@ -42,8 +42,27 @@ pub struct SampleRequest {
     /// The seed of the first completion; SkyRL gives the i-th one the seed `seed + i`, so requests for several completions
     /// need seeds that are at least `count` apart.
     pub seed: u32,
-    /// Tokens that end a completion.
-    pub stop: Vec<u32>,
+    /// What ends a completion before it has `max_tokens` tokens.
+    pub stop: StopAt,
+}
+
+/// What ends a completion. Servers take tokens or texts, not both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum StopAt {
+    /// One of these tokens; with none, nothing does.
+    Tokens(Vec<u32>),
+    /// The token with which one of these texts is complete, by the server's own tokenizer.
+    Texts(Vec<String>),
+}
+
+impl StopAt {
+    fn is_never(&self) -> bool {
+        match self {
+            Self::Tokens(tokens) => tokens.is_empty(),
+            Self::Texts(texts) => texts.is_empty(),
+        }
+    }
 }
 
 /// One completion.
@@ -83,8 +102,8 @@ struct ParamsBody<'a> {
     max_tokens: u32,
     seed: u32,
     temperature: f32,
-    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
-    stop: &'a [u32],
+    #[serde(skip_serializing_if = "StopAt::is_never")]
+    stop: &'a StopAt,
     top_k: i32,
     top_p: f32,
 }

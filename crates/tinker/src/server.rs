@@ -10,7 +10,8 @@ use crate::checkpoint::CheckpointPath;
 use crate::codec::Codec;
 use crate::connection::{Answer, ApiCall, Connection, Repeat, Traffic, TryError, json_body};
 use crate::json_codec::JsonCodec;
-use crate::pending::ServerQueue;
+use crate::model_bodies::{Done, UnloadBody};
+use crate::pending::{Pending, ServerQueue, Ticket};
 use crate::session::TrainingSession;
 use crate::settings::TinkerSettings;
 
@@ -65,6 +66,11 @@ impl TinkerServer {
     /// A server whose passes and samples have another form. Sends nothing yet.
     pub fn with_codec(settings: TinkerSettings, codec: Arc<dyn Codec>) -> Result<Self, TinkerError> {
         Ok(Self { connection: Arc::new(Connection::new(settings)?), codec })
+    }
+
+    /// The address, without secrets.
+    pub fn url(&self) -> &str {
+        &self.connection.url
     }
 
     /// Bytes and time of the protocol so far.
@@ -157,6 +163,20 @@ impl TinkerServer {
         }
         AdapterFiles::from_archive(&answer.body.bytes)
             .map_err(|message| TinkerError::BadArchive { url: connection.url.clone(), message })
+    }
+
+    /// Frees a model, which may be one of an earlier session, and waits for it. Its checkpoints remain.
+    ///
+    /// On SkyRL's JAX backend, gradients of passes that no step followed stay in the model's place:
+    /// [`TrainingModel::unload`](crate::TrainingModel::unload) uses them up before.
+    pub async fn unload_model(&self, model_id: &str) -> Result<(), TinkerError> {
+        let name = "unload_model";
+        let body = json_body(&UnloadBody { model_id, kind: name });
+        let connection = &self.connection;
+        let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
+        let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
+        let done: Pending<Done> = Pending::json(connection, name, ticket.request_id);
+        done.result().await.map(|_| ())
     }
 
     /// Waits until a checkpoint is complete whose acknowledgement was lost. `is_there` tells the answer of a complete one.

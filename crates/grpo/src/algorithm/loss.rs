@@ -199,7 +199,7 @@ fn is_off_policy(reply: &ReplyInputs, a: &Algorithm) -> bool {
 }
 
 /// The factor by which the loss of each token is multiplied, in a reply of `n` tokens.
-fn token_share(aggregate: Aggregate, n: usize, minibatch: &Minibatch) -> f64 {
+pub fn token_share(aggregate: Aggregate, n: usize, minibatch: &Minibatch) -> f64 {
     match aggregate {
         Aggregate::TokenMean => 1.0 / minibatch.tokens as f64,
         Aggregate::SequenceMean => 1.0 / (n * minibatch.replies) as f64,

@@ -14,14 +14,14 @@ use crate::config::{
 
 /// The problems found so far, each with its config key.
 #[derive(Default)]
-struct Problems(Vec<KeyProblem>);
+pub(super) struct Problems(Vec<KeyProblem>);
 
 impl Problems {
-    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.0.push(KeyProblem::new(key, message));
     }
 
-    fn add_if(&mut self, is_wrong: bool, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add_if(&mut self, is_wrong: bool, key: impl Into<String>, message: impl Into<String>) {
         if is_wrong {
             self.add(key, message);
         }
@@ -41,6 +41,7 @@ impl Config {
         self.check_rewards(&mut found);
         self.check_weights(&mut found);
         self.check_sampling_engine(&mut found);
+        self.check_training_engine(&mut found);
         self.check_surroundings(&mut found);
         found.0
     }

@@ -1,6 +1,6 @@
 //! The config, which is the YAML of a job. The files here hold its sections; `training.rs` holds `train`, `warmup`,
-//! `sampling` and `optimizer`. The bounds of a key stand at its field; `check.rs` holds the checks that involve several
-//! keys.
+//! `sampling` and `optimizer`. The bounds of a key stand at its field; `check.rs` and `check_tinker.rs` hold the checks that
+//! involve several keys.
 //!
 //! To add a key: add a field to the struct of its section, with a default and a doc comment, which becomes the text in
 //! `docs/reference/config.md`. If the key depends on others, add a check in `check.rs`. If a resumed run may change it, add
@@ -8,6 +8,7 @@
 
 mod algorithm;
 mod check;
+mod check_tinker;
 mod data;
 mod evaluation;
 mod foreign_names;
@@ -16,6 +17,7 @@ mod paths;
 mod rewards;
 mod rewards_only;
 mod run;
+mod tinker;
 mod training;
 mod vllm;
 
@@ -35,7 +37,10 @@ pub use model::{LoraConfig, ModelChoice, Scratch};
 pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted, WeightSource};
 pub use rewards_only::RewardsOnly;
 pub use run::RunConfig;
-pub use training::{Method, OptimizerConfig, SamplingConfig, SamplingEngine, TrainConfig, WarmupConfig};
+pub use tinker::TinkerConfig;
+pub use training::{
+    Method, OptimizerConfig, SamplingConfig, SamplingEngine, TrainConfig, TrainingEngine, WarmupConfig,
+};
 pub use vllm::{PublishBy, VllmConfig, VllmStartConfig};
 
 use crate::schedule::Stream;

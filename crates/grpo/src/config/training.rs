@@ -4,6 +4,7 @@ use rlar_policy::{AdamW, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::tinker::TinkerConfig;
 use crate::config::vllm::VllmConfig;
 use crate::schedule::Decay;
 
@@ -18,6 +19,25 @@ pub enum Method {
     Sft,
     /// Training of a reward model on preference pairs (Bradley & Terry, 1952), as by `rlar train-rm`.
     RewardModel,
+}
+
+/// What trains the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingEngine {
+    /// This process, on the device `device`.
+    #[default]
+    Local,
+    /// The server of `train.tinker`, which trains a LoRA adapter of the model that it holds.
+    Tinker,
+}
+
+impl TrainingEngine {
+    // `skip_serializing_if` calls this function with a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
 }
 
 /// Training method, number of steps, batch sizes, and limits of time and tokens.
@@ -65,6 +85,13 @@ pub struct TrainConfig {
     /// checkpointing). This takes a third more computation, and the memory of one layer instead of all. It does not
     /// change the mathematics.
     pub recompute_layers: bool,
+    /// `grpo` only: what trains the policy: `local`, this process, also when absent; `tinker`, the server of
+    /// `train.tinker`, which samples, too.
+    #[serde(skip_serializing_if = "TrainingEngine::is_local")]
+    pub engine: TrainingEngine,
+    /// The server of `engine: tinker`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tinker: Option<TinkerConfig>,
 }
 
 impl Default for TrainConfig {
@@ -83,6 +110,8 @@ impl Default for TrainConfig {
             flat_steps: 50,
             micro_batch_tokens: None,
             recompute_layers: false,
+            engine: TrainingEngine::Local,
+            tinker: None,
         }
     }
 }

@@ -2,9 +2,11 @@
 //! holds the policy and changes it. The GRPO loop knows only these traits. It draws prompts, scores replies, computes
 //! advantages and keeps journal and counters; the engine keeps weights, gradients and optimizer.
 //!
-//! [`local`] is the engine in this process: models on burn. [`vllm`] samples by servers, while [`local`] trains.
+//! [`local`] is the engine in this process: models on burn. [`vllm`] samples by servers, while [`local`] trains. [`tinker`]
+//! trains and samples by a server.
 
 pub mod sampler;
 pub mod trainer;
 pub mod local;
 pub mod vllm;
+pub mod tinker;

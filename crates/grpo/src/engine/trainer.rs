@@ -1,9 +1,7 @@
 //! The trainer: it holds the policy with its optimizer, computes log-probs and gradients, and takes optimizer steps.
 
-use std::borrow::Cow;
-
 use rlar_policy::{Policy, SavedActivations, Sequence};
-use rlar_run::{Checkpoint, Files};
+use rlar_run::Files;
 
 use crate::TrainError;
 use crate::algorithm::loss::{LossTerms, Minibatch, ReplyInputs, policy_loss};
@@ -18,12 +16,8 @@ pub type CheckpointPart<'a> = Box<dyn Fn() -> Result<Files, TrainError> + 'a>;
 /// A model with its optimizer that checkpoints save. This is all that the train loop, the same for every training
 /// method, needs of an engine.
 pub trait Checkpointed: Sized {
-    /// The files of a checkpoint.
+    /// The files of a checkpoint, from which the engine can load the model as it was saved.
     fn save(&self) -> Vec<CheckpointPart<'_>>;
-
-    /// Loads a model as it was saved, bit for bit. `optimizer_steps` is the number of optimizer steps that its moments
-    /// contain.
-    fn load(checkpoint: &Checkpoint, optimizer_steps: u64, config: &Config) -> Result<Self, TrainError>;
 
     /// Number of optimizer steps that the moments contain.
     fn optimizer_steps(&self) -> u64;
@@ -43,6 +37,10 @@ pub trait Trainer: Checkpointed {
 
     /// Makes the current policy the reference model. Returns whether there is a reference model to be replaced.
     fn reanchor(&mut self) -> Result<bool, TrainError>;
+
+    /// Whether the trainer gives entropies with its log-probs. Without them, an objective with `top_entropy` or
+    /// `entropy_bonus` cannot be trained.
+    fn gives_entropies(&self) -> bool;
 
     /// Whether [`Trainer::forward_backward`] drops activations, so that its log-probs are not those of the policy that
     /// samples.
@@ -64,8 +62,8 @@ pub trait Trainer: Checkpointed {
     /// `weight_version` is the number of training steps that they have taken.
     fn publish(&self, weight_version: u64) -> Result<Box<dyn Sampler>, TrainError>;
 
-    /// The policy with the current weights in this process, to evaluate it.
-    fn policy(&self) -> Result<Cow<'_, Policy>, TrainError>;
+    /// The policy with the current weights, to evaluate it.
+    fn policy(&self) -> Result<CurrentPolicy<'_>, TrainError>;
 }
 
 /// Options of forward and backward passes. They do not change the mathematics, except the temperature. With LoRA's
@@ -91,14 +89,45 @@ impl PassOptions {
     }
 }
 
+/// A policy that is evaluated.
+pub enum CurrentPolicy<'a> {
+    /// A policy in this process.
+    Here(&'a Policy),
+    /// A policy that is not in this process.
+    Elsewhere {
+        /// Samples with the current weights.
+        sampler: Box<dyn Sampler>,
+        /// The version of the weights in its replies.
+        weight_version: u64,
+    },
+}
+
 /// Log-probs and entropies of the completion tokens of some sequences, concatenated in the order of the sequences.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CompletionLogProbs {
     /// Log-prob of each completion token.
     pub log_probs: Vec<f32>,
-    /// Entropy of the next-token distribution at each completion token, in nats. Empty if the trainer gives none; then an
-    /// objective with `top_entropy` or `entropy_bonus` cannot be trained.
+    /// Entropy of the next-token distribution at each completion token, in nats; empty if the trainer gives none.
     pub entropies: Vec<f32>,
+}
+
+/// Why log-probs of a trainer cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogProbFault {
+    /// Their number is not that of the tokens; the text says what was counted.
+    Count(String),
+    /// One is NaN or infinite.
+    NotFinite,
+}
+
+impl LogProbFault {
+    /// The error of step `step`, from 1.
+    pub fn at_step(self, step: u64) -> TrainError {
+        match self {
+            Self::Count(message) => TrainError::Engine { step, message },
+            Self::NotFinite => TrainError::Diverged { step },
+        }
+    }
 }
 
 /// Log-probs and entropies of the tokens of one completion.
@@ -111,6 +140,22 @@ pub struct OneCompletion<'a> {
 }
 
 impl CompletionLogProbs {
+    /// What is wrong with the values as those of the completions of some sequences; `None` if nothing is. `entropies` is
+    /// whether there must be entropies.
+    pub fn fault(&self, sequences: &[Sequence], entropies: bool) -> Option<LogProbFault> {
+        let tokens: usize = sequences.iter().map(|sequence| sequence.completion.len()).sum();
+        let counts = [
+            ("log-probs", self.log_probs.len(), tokens),
+            ("entropies", self.entropies.len(), if entropies { tokens } else { 0 }),
+        ];
+        if let Some((what, given, wanted)) = counts.into_iter().find(|(_, given, wanted)| given != wanted) {
+            let message = format!("the trainer gave {given} {what} for {wanted} tokens");
+            return Some(LogProbFault::Count(message));
+        }
+        let is_finite = self.log_probs.iter().chain(&self.entropies).all(|value| value.is_finite());
+        (!is_finite).then_some(LogProbFault::NotFinite)
+    }
+
     /// The values of each of the completions of some sequences, in order.
     pub fn by_completion<'a, 's>(
         &'a self,

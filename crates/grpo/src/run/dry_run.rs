@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use rlar_policy::{GenerationRequest, Policy};
+use rlar_data::{DataError, Example};
+use rlar_policy::{GenerationRequest, Policy, Tokenizer};
 
 use crate::TrainError;
 use crate::algorithm::advantage::advantages;
-use crate::config::{Config, KlEstimator, Method};
+use crate::config::{Config, KlEstimator, Method, TrainingEngine};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::tinker::ServedPolicy;
 use crate::engine::trainer::Trainer;
 use crate::report::metrics_log::peak_memory;
 use crate::rollouts::batch::BatchPosition;
@@ -22,6 +24,7 @@ use crate::run::job::Job;
 use crate::run::lengths::{Lengths, prompt_lengths};
 use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::setup;
+use crate::run::tinker::{load, served_model};
 use crate::train_loop::preference::{PreferencePair, preference_pairs};
 use crate::train_loop::reward_model::RewardModelTraining;
 use crate::train_loop::sft::{Demonstration, SftStep, demonstrations};
@@ -33,6 +36,10 @@ use crate::update::train_state::TrainState;
 pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let config = job.config.clone();
     let mut out = serde_yaml::to_string(&config).unwrap_or_else(|e| e.to_string());
+    if config.train.engine == TrainingEngine::Tinker {
+        served_policy(&mut out, &job)?;
+        return Ok(out);
+    }
     let policy = setup::first_policy(&job)?;
     let trained = policy.layout().trained().parameters();
     let _ = writeln!(out, "\nmodel     {} parameters, {trained} of them trained", policy.layout().parameters());
@@ -100,17 +107,55 @@ fn sampling_memory(config: &Config, policy: &Policy, prompts: &[u32]) -> u64 {
     plan.cache + plan.activations
 }
 
+/// Lengths of prompts, in tokens; 0 for those that are left out.
+struct PromptLengths {
+    train: Vec<u32>,
+    heldout: Vec<u32>,
+}
+
+fn lengths_of_prompts(job: &Job, tokenizer: &Tokenizer, positions: usize) -> Result<PromptLengths, TrainError> {
+    let lengths = |blocks: &mut dyn Iterator<Item = Result<Vec<Example>, DataError>>, key| {
+        prompt_lengths(tokenizer, positions, blocks, &job.config, key)
+    };
+    let train = lengths(&mut job.train.blocks(), "data.train")?;
+    let heldout = lengths(&mut std::iter::once(Ok(job.heldout.clone())), "data.heldout")?;
+    Ok(PromptLengths { train, heldout })
+}
+
+/// The lengths of the prompts that are not left out.
+fn of_kept(lengths: &[u32]) -> Vec<usize> {
+    lengths.iter().filter(|n| **n > 0).map(|n| *n as usize).collect()
+}
+
+/// The run of a policy that a server trains. The server is not asked, and nothing is measured.
+fn served_policy(out: &mut String, job: &Job) -> Result<(), TrainError> {
+    let tinker = job.config.train.tinker.clone().unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "\nmodel     a LoRA adapter of rank {}, trained by {}, which a dry run does not ask",
+        tinker.rank, tinker.server
+    );
+    let ServedPolicy { tokenizer, positions, .. } = load(&served_model(job)?)?;
+    let PromptLengths { train, heldout } = lengths_of_prompts(job, &tokenizer, positions)?;
+    setup::mixture(job, &train)?;
+    token_counts(out, "train", "prompts", &of_kept(&train));
+    token_counts(out, "heldout", "prompts", &of_kept(&heldout));
+    warn_of_long_replies(job, &tokenizer)?;
+    tools(out, job)?;
+    let _ = writeln!(out, "time      not measured: the server trains");
+    Ok(())
+}
+
 fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
     let config = &job.config.clone();
-    let prompts = prompt_lengths(&policy, job.train.blocks(), config, "data.train")?;
+    let positions = policy.decoder.config().max_position_embeddings;
+    let PromptLengths { train: prompts, heldout } = lengths_of_prompts(job, &policy.tokenizer, positions)?;
     let mixture = setup::mixture(job, &prompts)?;
-    let heldout = prompt_lengths(&policy, std::iter::once(Ok(job.heldout.clone())), config, "data.heldout")?;
     let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
     let lengths = Lengths::of(&prompts, &data, config);
     let plan = setup::memory_plan(config, &policy.decoder, lengths);
     let plan = plan.with_sampling(sampling_memory(config, &policy, &prompts));
     let _ = writeln!(out, "memory    {plan}");
-    let of_kept = |lengths: &[u32]| lengths.iter().filter(|n| **n > 0).map(|n| *n as usize).collect::<Vec<usize>>();
     token_counts(out, "train", "prompts", &of_kept(&prompts));
     token_counts(out, "heldout", "prompts", &of_kept(&heldout));
     token_counts(out, "sft", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());

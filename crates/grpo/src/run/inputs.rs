@@ -15,13 +15,16 @@ use crate::run::job::Job;
 
 /// Config keys that may change when a run is resumed, because they do not change what the steps compute: where a run
 /// writes and its limits of time, tokens, failures and requests.
-const MAY_CHANGE: [&str; 14] = [
+const MAY_CHANGE: [&str; 17] = [
     "run",
     "model.save_dtype",
     "sampling.vllm",
     "train.max_minutes",
     "train.max_tokens",
     "train.flat_steps",
+    "train.tinker.server",
+    "train.tinker.api_key_env",
+    "train.tinker.deadline",
     "rewards.failure_limit",
     "rewards.store",
     "rewards.llm.max_tokens",

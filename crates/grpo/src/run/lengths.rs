@@ -1,8 +1,8 @@
 //! The lengths of prompts and of other sequences that a job computes with.
 
 use rlar_data::{DataError, Example, on_all_cores};
-use rlar_eval::{check_prompt_fits, encode_prompts};
-use rlar_policy::{Policy, PolicyError};
+use rlar_eval::{check_prompt_length, encode_prompts};
+use rlar_policy::{PolicyError, Tokenizer};
 
 use crate::TrainError;
 use crate::config::{Config, Method};
@@ -48,10 +48,11 @@ impl Lengths {
 }
 
 /// Length of every prompt, in tokens; 0 for a prompt that `data.min_prompt_tokens` or `data.max_prompt_tokens` leaves
-/// out. `blocks` gives the examples some thousands at a time. A prompt that is too long for the policy's context is an
-/// error. `key` is the config key of the file, for messages.
+/// out. `blocks` gives the examples some thousands at a time. A prompt that is too long for the policy's context of
+/// `positions` tokens is an error. `key` is the config key of the file, for messages.
 pub fn prompt_lengths(
-    policy: &Policy,
+    tokenizer: &Tokenizer,
+    positions: usize,
     blocks: impl Iterator<Item = Result<Vec<Example>, DataError>>,
     config: &Config,
     key: &'static str,
@@ -60,11 +61,11 @@ pub fn prompt_lengths(
         if !config.data.fits(tokens.len()) {
             return Ok(0);
         }
-        check_prompt_fits(policy, example, tokens.len())?;
+        check_prompt_length(positions, example, tokens.len())?;
         Ok(tokens.len() as u32)
     };
     let of_share = |share: Vec<Example>| -> Result<Vec<u32>, PolicyError> {
-        let tokens = encode_prompts(&policy.tokenizer, &share, config.data.format)?;
+        let tokens = encode_prompts(tokenizer, &share, config.data.format)?;
         share.iter().zip(&tokens).map(|(example, tokens)| length(example, tokens)).collect()
     };
     let mut lengths: Vec<u32> = Vec::new();
@@ -81,7 +82,7 @@ pub fn prompt_lengths(
     if left_out > 0 {
         tracing::warn!("{key}: {left_out} of {} prompts are left out because of their length", lengths.len());
     }
-    let (longest, room) = (lengths.iter().max(), policy.decoder.config().max_position_embeddings);
+    let (longest, room) = (lengths.iter().max(), positions);
     let max_tokens = config.sampling.max_tokens;
     if let Some(longest) = longest.map(|n| *n as usize).filter(|n| n + max_tokens > room) {
         let left = room - longest;

@@ -1,56 +1,36 @@
-//! The run of a policy: supervised warm-up, then reinforcement learning or supervised fine-tuning, with an evaluation
-//! before and after.
+//! The run of a policy that is trained in this process: supervised warm-up, then reinforcement learning or supervised
+//! fine-tuning, with an evaluation before and after.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use rlar_policy::PolicyError;
-use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
-use rlar_rewards::domain;
-use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder, percent};
+use rlar_policy::Tokenizer;
+use rlar_run::{Journal, OutputMode, RunFolder, percent};
 use serde_json::json;
 
 use crate::TrainError;
-use crate::config::{Agent, Config, Method, SamplingEngine};
+use crate::config::{Config, Method, SamplingEngine};
 use crate::engine::local::reference::Reference;
 use crate::engine::local::trainer::LocalTrainer;
+use crate::engine::trainer::Trainer;
 use crate::engine::vllm::{VllmEngine, VllmSetup};
 use crate::report::assignment_log::AssignmentLog;
 use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::report::rollout_files::RolloutFiles;
-use crate::rollouts::collect::{Collector, next_batch, tool_health};
+use crate::rollouts::collect::{Collector, next_batch};
 use crate::rollouts::drawn_prompts::TrainingPrompts;
-use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::learned_weights::LearnedWeights;
-use crate::rollouts::mixture::Mixture;
-use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
-use crate::run::lengths::{Lengths, prompt_lengths, retain_fitting};
-use crate::run::reply_lengths::warn_of_long_replies;
+use crate::run::prepare::{PolicyInput, Prepared, prepare};
 use crate::run::resume::ResumePoint;
-use crate::run::setup::{disk, first_policy, mixture, progress};
+use crate::run::setup::{disk, first_policy, plan_memory, progress};
 use crate::run::warmup::warm_up;
 use crate::train_loop::TrainLoop;
 use crate::train_loop::grpo::Grpo;
 use crate::train_loop::held_out::{evaluate, evaluate_once};
-use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
-use crate::update::train_state::{ProcessClock, TrainState};
-
-/// The data and state that a run of a policy prepares before its first step.
-struct Prepared<'a> {
-    checkpoint: Option<Checkpoint>,
-    tool_health: ToolHealth,
-    journal: Journal,
-    mixture: Mixture,
-    demonstrations: Vec<Demonstration>,
-    evolution: Option<Evolution<'a>>,
-    assignments: Option<AssignmentLog>,
-    /// Length of the longest prompt with the longest possible reply, in tokens.
-    longest_sampled: usize,
-}
+use crate::train_loop::sft::{Sft, demonstrations};
+use crate::update::train_state::{Counters, ProcessClock, TrainState};
 
 /// Trains a policy to the end of the job, writes the final model, and returns the report. `assignments` is the file to
 /// which the tools of drawn prompts are written.
@@ -64,7 +44,8 @@ pub fn train(
     let mut state = resume.state(config, || Ok(LocalTrainer::new(first_policy(job)?)?))?;
     let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.trainer.model.tokenizer.pin_today(state.counters.began);
-    let mut prepared = Prepared { assignments, ..prepare(job, run, resume, &mut state)? };
+    let tokenizer = &state.trainer.model.tokenizer.clone();
+    let mut prepared = Prepared { assignments, ..prepare_local(job, run, resume, &mut state)? };
     if config.sampling.engine == SamplingEngine::Vllm {
         let longest = prepared.longest_sampled;
         let model = job.model.as_ref().map_or_else(|| Path::new(""), |source| source.path.as_path());
@@ -72,46 +53,69 @@ pub fn train(
         state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
     }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
-    let done = state.counters.step;
-    if let (Some(evolution), 0) = (&mut prepared.evolution, done) {
-        let is_replayed = prepared.journal.reaches(1);
-        let examples = &job.train;
-        let context = StepContext { config, rewards: &mut job.rewards, examples, step: 0, is_replayed };
-        evolution.enter(context, &mut prepared.journal)?;
-    }
-    if done == 0 {
+    if state.counters.step == 0 {
+        prepared.enter_first(job)?;
         run.write_folder("start", &state.trainer.model.files()?)?;
     }
-    let before = if job.heldout.is_empty() && job.suites.is_empty() {
-        None
-    } else {
-        let before = evaluate_once(run, "before.json", done, || evaluate(job, &mut state))?;
-        announce(job.output, "before", &before);
-        Some(before)
-    };
+    let before = evaluate_before(job, run, &mut state, tokenizer)?;
 
     clock.count_outside(&mut state.counters.seconds);
-    let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state)?;
+    let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state, tokenizer)?;
 
-    let measured = match before {
-        Some(before) => {
-            let step = state.counters.step;
-            let after = journal.once(step, "after", || evaluate(job, &mut state))?;
-            announce(job.output, "after", &after);
-            Some(BeforeAfter { before, after })
-        }
-        None => None,
-    };
+    let measured = evaluate_after(job, before, &mut state, tokenizer, &mut journal)?;
     if state.trainer.model.layout().lora().is_some() {
         run.write_folder("adapter", &state.trainer.model.published_files(None)?)?;
     }
     run.write_folder("final", &state.trainer.model.merged()?.published_files(config.model.save_dtype.float_type())?)?;
-    let records = run.records(METRICS, state.counters.step)?.read()?;
+    report(config, run, clock, &mut state.counters, ended, measured)
+}
+
+/// The evaluation before training; `None` without data to evaluate on.
+pub fn evaluate_before<T: Trainer>(
+    job: &mut Job,
+    run: &RunFolder,
+    state: &mut TrainState<T>,
+    tokenizer: &Tokenizer,
+) -> Result<Option<PolicyEvaluation>, TrainError> {
+    if job.heldout.is_empty() && job.suites.is_empty() {
+        return Ok(None);
+    }
+    let done = state.counters.step;
+    let before = evaluate_once(run, "before.json", done, || evaluate(job, state, tokenizer))?;
+    announce(job.output, "before", &before);
+    Ok(Some(before))
+}
+
+/// The evaluation after training beside the one before it; `None` if there was none.
+pub fn evaluate_after<T: Trainer>(
+    job: &mut Job,
+    before: Option<PolicyEvaluation>,
+    state: &mut TrainState<T>,
+    tokenizer: &Tokenizer,
+    journal: &mut Journal,
+) -> Result<Option<BeforeAfter<PolicyEvaluation>>, TrainError> {
+    let Some(before) = before else { return Ok(None) };
+    let step = state.counters.step;
+    let after = journal.once(step, "after", || evaluate(job, state, tokenizer))?;
+    announce(job.output, "after", &after);
+    Ok(Some(BeforeAfter { before, after }))
+}
+
+/// The report of a run that has ended.
+pub fn report(
+    config: &Config,
+    run: &RunFolder,
+    clock: ProcessClock,
+    counters: &mut Counters,
+    ended: String,
+    measured: Option<BeforeAfter<PolicyEvaluation>>,
+) -> Result<Report, TrainError> {
+    let records = run.records(METRICS, counters.step)?.read()?;
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);
     let trend = Trend::of(&records);
-    clock.count_outside(&mut state.counters.seconds);
-    Ok(Report { measured, trend, hints, ..Report::new(&state.counters, config, ended) })
+    clock.count_outside(&mut counters.seconds);
+    Ok(Report { measured, trend, hints, ..Report::new(counters, config, ended) })
 }
 
 /// Shows the evaluation of a policy; `when` is `before` or `after`, relative to training. As text, only the evaluation
@@ -125,43 +129,22 @@ fn announce(output: OutputMode, when: &str, evaluation: &PolicyEvaluation) {
     }
 }
 
-/// Encodes the data, and refuses prompts that do not fit into the policy's context before time is spent on training.
-/// Then starts the journal and the agents.
-fn prepare<'a>(
+/// Prepares a run whose policy is in this process.
+fn prepare_local<'a>(
     job: &mut Job,
     run: &'a RunFolder,
     resume: ResumePoint,
     state: &mut TrainState,
 ) -> Result<Prepared<'a>, TrainError> {
     let config = &job.config.clone();
-    let prompts = prompt_lengths(&state.trainer.model, job.train.blocks(), config, "data.train")?;
-    let heldout = std::iter::once(Ok(job.heldout.clone()));
-    let heldout = prompt_lengths(&state.trainer.model, heldout, config, "data.heldout")?;
-    retain_fitting(&mut job.heldout, &heldout);
-    job.suites.iter().try_for_each(|suite| suite.check_context(&state.trainer.model))?;
-    let mixture = mixture(job, &prompts)?;
-    let demonstrations = demonstrations(&state.trainer.model, &job.demonstrations, config.data.format)
+    let TrainState { trainer: LocalTrainer { model, .. }, counters } = state;
+    job.suites.iter().try_for_each(|suite| suite.check_context(model))?;
+    let demonstrations = demonstrations(model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
-    warn_of_long_replies(job, &state.trainer.model.tokenizer)?;
-    let checkpoint = resume.checkpoint.clone();
-    let longest_sampled = Lengths::of(&prompts, &[], config).longest;
-    let journal = resume.start(run, state, config, Lengths::of(&prompts, &demonstrations, config))?;
-    let tool_health = tool_health(checkpoint.as_ref())?;
-    tool_health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    // The agents choose tools during the supervised warm-up.
-    let evolution = match job.agents.take() {
-        Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
-        None => None,
-    };
-    Ok(Prepared {
-        checkpoint,
-        tool_health,
-        journal,
-        mixture,
-        demonstrations,
-        evolution,
-        assignments: None,
-        longest_sampled,
+    let input = PolicyInput { tokenizer: &model.tokenizer, positions: model.decoder.config().max_position_embeddings };
+    prepare(job, run, resume, input, demonstrations, counters, |counters, lengths| {
+        plan_memory(counters, config, &model.decoder, lengths);
+        Ok(())
     })
 }
 
@@ -172,73 +155,61 @@ fn run_loop(
     run: &RunFolder,
     prepared: Prepared,
     state: &mut TrainState,
+    tokenizer: &Tokenizer,
 ) -> Result<(String, Journal), TrainError> {
-    let Prepared { checkpoint, tool_health, journal, mixture, demonstrations, evolution, assignments, .. } = prepared;
-    let checkpoint = checkpoint.as_ref();
-    let done = state.counters.step;
-    let progress = progress(job, "train", config.train.steps, done);
-    let progress = progress.with_a_line_per_step().showing(job.rewards.activity());
-    let log = MetricsLog::open(run, METRICS, done, true, progress)?;
-    let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
-    let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
-    let ended = if config.train.method == Method::Grpo {
-        state.trainer.reference = Reference::open(run, state, checkpoint, config)?;
-        let tokenizer = state.trainer.model.tokenizer.clone();
-        let rollout_files = RolloutFiles::open(run, disk(config), done)?;
-        let weights = LearnedWeights::load(checkpoint, config, &job.train, &job.rewards)?;
-        let collector = Collector {
-            config,
-            prompts: TrainingPrompts { examples: &job.train, tokenizer: &tokenizer, format: config.data.format },
-            heldout,
-            mixture,
-            rewards: &mut job.rewards,
-            tool_health,
-            evolution,
-            weights,
-            preferences: &job.preferences,
-            assignments,
-            next: next_batch(checkpoint)?,
-        };
-        let ended = training.run(state, &mut Grpo { collector, rollout_files, heldout, suites })?;
+    if config.train.method == Method::Grpo {
+        state.trainer.reference = Reference::open(run, state, prepared.checkpoint.as_ref(), config)?;
+        let ended = grpo_loop(job, config, run, prepared, state, tokenizer)?;
         // Its memory is free for the evaluation after training.
         state.trainer.reference = Reference::None;
-        ended
-    } else {
-        let (data, rewards) = (&demonstrations[..], &mut job.rewards);
-        training.run(state, &mut Sft { config, data, rewards, heldout, suites })?
-    };
+        return Ok(ended);
+    }
+    let Prepared { journal, demonstrations, .. } = prepared;
+    let log = metrics_log(job, config, run, state.counters.step)?;
+    let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
+    let (data, rewards) = (&demonstrations[..], &mut job.rewards);
+    let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
+    let ended = training.run(state, &mut Sft { config, data, rewards, heldout, suites })?;
     Ok((ended, training.journal))
 }
 
-/// Starts the language-model agents in a thread of their own. They cache replies of the language model in the run's
-/// folder, and know the new tools that earlier requests gave. With `rewards.agent: llm` they are asked for the tools of
-/// all prompts for which they have not chosen yet, in the order in which the prompts will be drawn.
-fn start_agents<'a>(
-    agents: Agents,
+/// Runs the loop of reinforcement learning; returns why it ended, and the journal.
+pub fn grpo_loop<T: Trainer>(
     job: &mut Job,
-    run: &'a RunFolder,
-    mixture: &Mixture,
-    state: EvolutionState,
-) -> Result<Evolution<'a>, TrainError> {
-    let mut library = job.rewards.library().clone();
-    for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
-        library.add_tool(tool, &run.path().join("library").join(&tool.name))?;
-    }
-    let background = BackgroundAgents::start(agents.with_cache(run.path())?, library);
-    let background = background.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
-    let assigned: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
-    if job.config.rewards.agent == Agent::Llm {
-        let mut seen = BTreeSet::new();
-        let order = mixture.draw(mixture.len(), 0, job.config.seed).into_iter().chain(0..job.train.len());
-        let mut prompts = Vec::new();
-        for index in order.filter(|index| seen.insert(*index)) {
-            let example = job.train.get(index)?;
-            let name = domain(&example);
-            if !assigned.contains(name) && !state.has_chosen(index, name) {
-                prompts.push((index, example));
-            }
-        }
-        background.submit(AgentRequest::SelectTools(prompts));
-    }
-    Evolution::resume(run, background, job, state)
+    config: &Config,
+    run: &RunFolder,
+    prepared: Prepared,
+    state: &mut TrainState<T>,
+    tokenizer: &Tokenizer,
+) -> Result<(String, Journal), TrainError> {
+    let Prepared { checkpoint, tool_health, journal, mixture, evolution, assignments, .. } = prepared;
+    let checkpoint = checkpoint.as_ref();
+    let done = state.counters.step;
+    let log = metrics_log(job, config, run, done)?;
+    let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
+    let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
+    let rollout_files = RolloutFiles::open(run, disk(config), done)?;
+    let weights = LearnedWeights::load(checkpoint, config, &job.train, &job.rewards)?;
+    let collector = Collector {
+        config,
+        prompts: TrainingPrompts { examples: &job.train, tokenizer, format: config.data.format },
+        heldout,
+        mixture,
+        rewards: &mut job.rewards,
+        tool_health,
+        evolution,
+        weights,
+        preferences: &job.preferences,
+        assignments,
+        next: next_batch(checkpoint)?,
+    };
+    let ended = training.run(state, &mut Grpo { collector, rollout_files, heldout, suites })?;
+    Ok((ended, training.journal))
+}
+
+/// The log of step records, with the progress in the terminal. `done` is the number of steps done.
+fn metrics_log(job: &Job, config: &Config, run: &RunFolder, done: u64) -> Result<MetricsLog, TrainError> {
+    let progress = progress(job, "train", config.train.steps, done);
+    let progress = progress.with_a_line_per_step().showing(job.rewards.activity());
+    Ok(MetricsLog::open(run, METRICS, done, true, progress)?)
 }

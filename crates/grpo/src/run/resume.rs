@@ -7,10 +7,7 @@ use crate::TrainError;
 use crate::config::{Config, Method};
 use crate::engine::local::trainable::Trainable;
 use crate::engine::local::trainer::LocalTrainer;
-use crate::engine::trainer::Checkpointed;
 use crate::run::job::Job;
-use crate::run::lengths::Lengths;
-use crate::run::setup::plan_memory;
 use crate::update::train_state::{Counters, FORMAT, TrainState};
 
 /// The kind of the journal entry for step 0, which holds the counters before the first step.
@@ -85,35 +82,36 @@ impl ResumePoint {
         self.resumed.is_some()
     }
 
-    /// The state to continue with: that of the checkpoint, or a fresh one with the trainer that `first` makes.
-    pub fn state<T: Checkpointed>(
+    /// The state of training in this process to continue with: that of the checkpoint, or a fresh one with the trainer that
+    /// `first` makes.
+    pub fn state<M: Trainable>(
         &self,
         config: &Config,
-        first: impl FnOnce() -> Result<T, TrainError>,
-    ) -> Result<TrainState<T>, TrainError> {
-        match (&self.checkpoint, self.counters()) {
-            (Some(checkpoint), Some(counters)) => TrainState::load(checkpoint, counters.clone(), config),
-            (_, None) => Ok(TrainState::fresh(first()?)),
-            (None, Some(counters)) => Ok(TrainState { trainer: first()?, counters: counters.clone() }),
-        }
+        first: impl FnOnce() -> Result<LocalTrainer<M>, TrainError>,
+    ) -> Result<TrainState<LocalTrainer<M>>, TrainError> {
+        let counters = self.counters().cloned().unwrap_or_else(Counters::now);
+        let trainer = match &self.checkpoint {
+            Some(checkpoint) => LocalTrainer::load(checkpoint, counters.optimizer_steps, config)?,
+            None => first()?,
+        };
+        Ok(TrainState { trainer, counters })
     }
 
-    /// The journal to continue with. A run that starts from the beginning plans its memory for sequences of these
-    /// `lengths`, removes files of an earlier start from the folder, and writes its counters to the journal.
-    pub fn start<M: Trainable>(
+    /// The journal to continue with. A run that starts from the beginning has `plan` set the counters that depend on its
+    /// data, removes files of an earlier start from the folder, and writes its counters to the journal.
+    pub fn start(
         self,
         run: &RunFolder,
-        state: &mut TrainState<LocalTrainer<M>>,
-        config: &Config,
-        lengths: Lengths,
+        counters: &mut Counters,
+        plan: impl FnOnce(&mut Counters) -> Result<(), TrainError>,
     ) -> Result<Journal, TrainError> {
         if let Some(resumed) = self.resumed {
             return Ok(resumed.journal);
         }
-        plan_memory(&mut state.counters, config, state.trainer.model.decoder()?, lengths);
+        plan(counters)?;
         run.clear(&[JOURNAL, "start", "before.json", "warmup.jsonl", "rollouts"])?;
         let mut journal = run.journal(0)?;
-        journal.record(0, START, &state.counters)?;
+        journal.record(0, START, counters)?;
         Ok(journal)
     }
 }

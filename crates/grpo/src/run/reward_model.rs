@@ -8,13 +8,14 @@ use rlar_run::{OutputMode, RunFolder, percent};
 use serde_json::json;
 
 use crate::TrainError;
+use crate::engine::local::trainable::Trainable;
 use crate::engine::local::trainer::LocalTrainer;
 use crate::report::final_report::{BeforeAfter, Report, Trend};
 use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::run::job::Job;
 use crate::run::lengths::Lengths;
 use crate::run::resume::ResumePoint;
-use crate::run::setup::{first_policy, progress};
+use crate::run::setup::{first_policy, plan_memory, progress};
 use crate::schedule::Stream;
 use crate::train_loop::TrainLoop;
 use crate::train_loop::held_out::evaluate_once;
@@ -31,7 +32,12 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     state.trainer.model.tokenizer.pin_today(state.counters.began);
     let pairs = preference_pairs(&state.trainer.model, &job.preferences)?;
     let heldout = preference_pairs(&state.trainer.model, &job.heldout_preferences)?;
-    let journal = resume.start(run, &mut state, config, Lengths::of_pairs(&pairs, config))?;
+    let TrainState { trainer, counters } = &mut state;
+    let lengths = Lengths::of_pairs(&pairs, config);
+    let journal = resume.start(run, counters, |counters| {
+        plan_memory(counters, config, Trainable::decoder(&trainer.model)?, lengths);
+        Ok(())
+    })?;
     let tokens_per_micro_batch = state.counters.tokens_per_micro_batch;
     let mut method = RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch };
     let done = state.counters.step;

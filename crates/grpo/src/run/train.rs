@@ -7,14 +7,14 @@ use rlar_run::{Computation, ENVIRONMENT, ProcessEnvironment, RunFolder};
 use serde_json::json;
 
 use crate::TrainError;
-use crate::config::Method;
+use crate::config::{Method, TrainingEngine};
 use crate::report::final_report::Report;
 use crate::run::assign_tools::assign_tools;
 use crate::run::inputs::check_inputs;
 use crate::run::job::Job;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{disk, restore_threads};
-use crate::run::{policy, reward_model};
+use crate::run::{policy, reward_model, tinker};
 use crate::update::train_state::Counters;
 
 /// Runs or continues a job to its end, writes `report.json` and `report.txt`, and returns the report.
@@ -50,6 +50,9 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
         job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {
+        Method::Grpo if job.config.train.engine == TrainingEngine::Tinker => {
+            tinker::train(&mut job, &run, resume, assignments)?
+        }
         Method::Grpo | Method::Sft => policy::train(&mut job, &run, resume, assignments)?,
         Method::RewardModel => reward_model::train(&mut job, &run, resume)?,
     };

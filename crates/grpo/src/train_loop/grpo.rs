@@ -100,7 +100,8 @@ impl<T: Trainer> TrainMethod<T> for Grpo<'_> {
 
     fn measure(&mut self, trainer: &T) -> Result<Option<Measurement>, TrainError> {
         let policy = trainer.policy()?;
-        measure_policy(&policy, self.heldout, self.collector.rewards, self.suites, self.collector.config)
+        let Collector { config, prompts, rewards, .. } = &mut self.collector;
+        measure_policy(&policy, prompts.tokenizer, self.heldout, rewards, self.suites, config)
     }
 
     fn files(&self) -> Result<Files, TrainError> {

@@ -13,7 +13,7 @@ use rlar_run::Journal;
 use crate::config::Config;
 use crate::engine::local::micro_batches::{LossGradients, add_gradient};
 use crate::engine::local::trainer::LocalTrainer;
-use crate::engine::trainer::PassOptions;
+use crate::engine::trainer::{CurrentPolicy, PassOptions};
 use crate::report::step_record::{Measurement, SftMetrics, StepMetrics, StepRecord, StepSeconds};
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
@@ -199,6 +199,7 @@ impl TrainMethod<LocalTrainer> for Sft<'_> {
     }
 
     fn measure(&mut self, trainer: &LocalTrainer) -> Result<Option<Measurement>, TrainError> {
-        measure_policy(&trainer.model, self.heldout, self.rewards, self.suites, self.config)
+        let (policy, tokenizer) = (CurrentPolicy::Here(&trainer.model), &trainer.model.tokenizer);
+        measure_policy(&policy, tokenizer, self.heldout, self.rewards, self.suites, self.config)
     }
 }

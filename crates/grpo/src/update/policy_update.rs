@@ -7,7 +7,9 @@ use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
 use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, entropy_floor};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlTarget};
-use crate::engine::trainer::{CompletionLogProbs, Objective, OneCompletion, PassOptions, TrainSample, Trainer};
+use crate::engine::trainer::{
+    CompletionLogProbs, ForwardBackward, Objective, OneCompletion, PassOptions, TrainSample, Trainer,
+};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::drawn_prompts::DrawnPrompts;
 use crate::rollouts::rollout::{Group, Rollout};
@@ -37,15 +39,19 @@ impl OldAndRefLogProbs {
         prompts: &DrawnPrompts,
         config: &Config,
     ) -> Result<Self, TrainError> {
-        let options = options(state, config);
+        let (options, step) = (options(state, config), state.counters.step + 1);
         let sequences: Vec<Sequence> = sequences(batch, prompts).collect();
+        let checked = |known: CompletionLogProbs| match known.fault(&sequences, !known.entropies.is_empty()) {
+            Some(fault) => Err(fault.at_step(step)),
+            None => Ok(by_reply(&known, &sequences)),
+        };
         let old_log_probs = if config.algorithm.correction.mode == CorrectionMode::None {
             batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.log_probs.clone()).collect()
         } else {
-            by_reply(&state.trainer.log_probs(&sequences, options)?, &sequences)
+            checked(state.trainer.log_probs(&sequences, options)?)?
         };
         let ref_log_probs = match state.trainer.ref_log_probs(&sequences, options)? {
-            Some(known) => by_reply(&known, &sequences),
+            Some(known) => checked(known)?,
             None => vec![Vec::new(); sequences.len()],
         };
         Ok(Self { old_log_probs, ref_log_probs })
@@ -162,7 +168,8 @@ pub fn policy_update<T: Trainer>(
     config: &Config,
     lr: f32,
 ) -> Result<UpdateStats, TrainError> {
-    let options = options(state, config);
+    check_entropies(state, config)?;
+    let (options, training_step) = (options(state, config), state.counters.step + 1);
     let replies = trained_replies(batch, prompts, known, advantages, config);
     let groups_per_step = batch.groups.len().div_ceil(config.train.minibatches).max(1);
     let mut stats = UpdateStats::default();
@@ -174,6 +181,7 @@ pub fn policy_update<T: Trainer>(
                 config,
                 options: PassOptions { seed: mix(&[options.seed, epoch as u64, number as u64]), ..options },
                 is_first: epoch == 0 && number == 0,
+                training_step,
                 lr,
             };
             step.take(&mut state.trainer, &minibatch, &mut stats)?;
@@ -215,6 +223,8 @@ struct OptimizerStep<'a> {
     /// Whether this is the first optimizer step on the batch, before which the weights are still those of the old
     /// policy.
     is_first: bool,
+    /// Number of the training step, from 1.
+    training_step: u64,
     lr: f32,
 }
 
@@ -244,6 +254,7 @@ impl OptimizerStep<'_> {
         }
         let samples: Vec<TrainSample> = with.iter().map(|r| r.sample).collect();
         let pass = trainer.forward_backward(&samples, objective, self.options)?;
+        self.check_pass(trainer, &samples, &pass)?;
         let norm = trainer.optimizer_step(&self.config.optimizer, self.lr)?;
         // The loss is summed within the step first, so that its rounding does not depend on the steps before it.
         let loss_before = std::mem::take(&mut stats.loss);
@@ -261,12 +272,39 @@ impl OptimizerStep<'_> {
         Ok(())
     }
 
+    /// Refuses a pass without the log-probs of its samples' tokens, before its gradient changes the weights.
+    fn check_pass(
+        &self,
+        trainer: &impl Trainer,
+        samples: &[TrainSample],
+        pass: &ForwardBackward,
+    ) -> Result<(), TrainError> {
+        let sequences: Vec<Sequence> = samples.iter().map(|sample| sample.sequence).collect();
+        if let Some(fault) = pass.log_probs.fault(&sequences, trainer.gives_entropies()) {
+            return Err(fault.at_step(self.training_step));
+        }
+        if pass.losses.len() == samples.len() {
+            return Ok(());
+        }
+        let message = format!("the trainer gave {} losses for {} replies", pass.losses.len(), samples.len());
+        Err(TrainError::Engine { step: self.training_step, message })
+    }
+
+    /// Log-probs of some sequences under the current weights.
+    fn log_probs(&self, trainer: &impl Trainer, sequences: &[Sequence]) -> Result<CompletionLogProbs, TrainError> {
+        let known = trainer.log_probs(sequences, self.options)?;
+        match known.fault(sequences, trainer.gives_entropies()) {
+            Some(fault) => Err(fault.at_step(self.training_step)),
+            None => Ok(known),
+        }
+    }
+
     /// The totals by which the losses of this optimizer step are divided.
     fn minibatch(&self, trainer: &impl Trainer, replies: &[&TrainedReply]) -> Result<Minibatch, TrainError> {
         let top = self.config.algorithm.top_entropy;
         let sequences: Vec<Sequence> = replies.iter().map(|r| r.sample.sequence).collect();
         let entropy_floor =
-            if top < 1.0 { entropy_floor(&trainer.log_probs(&sequences, self.options)?.entropies, top) } else { None };
+            if top < 1.0 { entropy_floor(&self.log_probs(trainer, &sequences)?.entropies, top) } else { None };
         Ok(Minibatch {
             replies: replies.len(),
             tokens: sequences.iter().map(|s| s.completion.len()).sum(),
@@ -286,12 +324,25 @@ impl OptimizerStep<'_> {
     ) -> Result<Vec<f32>, TrainError> {
         let some: Vec<&TrainedReply> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
         let sequences: Vec<Sequence> = some.iter().map(|r| r.sample.sequence).collect();
-        let known = trainer.log_probs(&sequences, self.options)?;
+        let known = self.log_probs(trainer, &sequences)?;
         if self.is_first {
             let sampler: Vec<f32> = some.iter().flat_map(|r| &r.rollout.log_probs).copied().collect();
             stats.gap.add(&known.log_probs, &sampler);
         }
         Ok(known.entropies)
+    }
+}
+
+/// Refuses an objective with entropies where the trainer gives none.
+fn check_entropies<T: Trainer>(state: &TrainState<T>, config: &Config) -> Result<(), TrainError> {
+    let a = &config.algorithm;
+    let keys = [("algorithm.top_entropy", a.top_entropy < 1.0), ("algorithm.entropy_bonus", a.entropy_bonus > 0.0)];
+    match keys.into_iter().find(|(_, is_set)| *is_set && !state.trainer.gives_entropies()) {
+        Some((key, _)) => {
+            let message = format!("`{key}` needs entropies, which this engine does not give; leave it out");
+            Err(TrainError::Engine { step: state.counters.step + 1, message })
+        }
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use rlar_run::{Checkpoint, Checkpoints, Files};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::config::{Combine, Config};
+use crate::config::Combine;
 use crate::engine::local::trainer::LocalTrainer;
 use crate::engine::trainer::Checkpointed;
 use crate::report::step_record::PhaseSeconds;
@@ -164,12 +164,6 @@ impl<T: Checkpointed> TrainState<T> {
         parts.push(&counters);
         parts.push(method_files);
         checkpoints.save(self.number(), &parts)
-    }
-
-    /// Loads a checkpoint; the state is the saved one bit for bit.
-    pub fn load(checkpoint: &Checkpoint, counters: Counters, config: &Config) -> Result<Self, TrainError> {
-        let trainer = T::load(checkpoint, counters.optimizer_steps, config)?;
-        Ok(Self { trainer, counters })
     }
 }
 

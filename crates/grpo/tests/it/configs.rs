@@ -305,3 +305,62 @@ fn the_reported_folder_is_in_the_home_folder() {
     assert!(config.expand_paths().is_empty());
     assert!(config.run.folder.starts_with(&std::env::var("HOME").unwrap()), "{}", config.run.folder);
 }
+
+#[test]
+fn what_a_tinker_server_cannot_do_is_refused_by_key() {
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut yaml = json!({
+            "version": 1, "model": { "path": "m" }, "data": { "train": "a" }, "optimizer": { "max_norm": 0 },
+            "train": { "engine": "tinker", "tinker": { "server": "http://gpu-1:8000" } },
+        });
+        change(&mut yaml);
+        refused(yaml)
+    };
+    assert!(with(&|_| ()).is_empty());
+    for (section, key, value) in [
+        ("train", "asynchronous", json!(true)),
+        ("train", "micro_batch_tokens", json!(1000)),
+        ("train", "recompute_layers", json!(true)),
+        ("model", "lora", json!({ "rank": 8 })),
+        ("model", "save_dtype", json!("float16")),
+        ("model", "path", json!("m.GGUF")),
+        ("sampling", "temperature", json!(0.7)),
+        ("sampling", "top_p", json!(0.9)),
+        ("sampling", "top_k", json!(50)),
+        ("sampling", "min_p", json!(0.1)),
+        ("sampling", "repetition_penalty", json!(1.1)),
+        ("sampling", "stop", json!(["\n"])),
+        ("algorithm", "surrogate", json!("gspo")),
+        ("algorithm", "dual_clip", json!(3.0)),
+        ("algorithm", "ratio_max", json!(5.0)),
+        ("algorithm", "off_policy_mask", json!(0.1)),
+        ("algorithm", "entropy_bonus", json!(0.01)),
+        ("algorithm", "top_entropy", json!(0.2)),
+        ("optimizer", "max_norm", json!(1.0)),
+        ("eval", "suites", json!([{ "suite": "gsm8k" }])),
+    ] {
+        assert_eq!(with(&|yaml| yaml[section][key] = value.clone()), [format!("{section}.{key}")]);
+    }
+    for (key, value) in [("device", json!("cuda:0")), ("precision", json!("bf16"))] {
+        assert_eq!(with(&|yaml| yaml[key] = value.clone()), [key]);
+    }
+    assert_eq!(with(&|yaml| yaml["algorithm"]["kl"] = json!({ "estimator": "k3" })), ["algorithm.kl.estimator"]);
+    let vllm = json!({ "engine": "vllm", "vllm": { "servers": ["http://gpu-1:8000"], "weights": "reload" } });
+    assert_eq!(with(&|yaml| yaml["sampling"] = vllm.clone()), ["sampling.engine"]);
+    let warmup = |yaml: &mut Value| {
+        yaml["warmup"] = json!({ "steps": 5 });
+        yaml["data"]["demonstrations"] = json!("b");
+    };
+    assert_eq!(with(&warmup), ["warmup.steps"]);
+    let sft = |yaml: &mut Value| {
+        yaml["train"]["method"] = json!("sft");
+        yaml["data"]["demonstrations"] = json!("b");
+    };
+    assert_eq!(with(&sft), ["train.engine"]);
+    assert_eq!(with(&|yaml| yaml["train"]["engine"] = json!("local")), ["train.tinker"]);
+    assert_eq!(with(&|yaml| yaml["train"]["tinker"] = json!({})), ["train.tinker"]);
+    for server in ["gpu-1:8000", "http://user:word@gpu-1", "ftp://gpu-1"] {
+        let change = |yaml: &mut Value| yaml["train"]["tinker"]["server"] = json!(server);
+        assert_eq!(with(&change), ["train.tinker.server"], "{server}");
+    }
+}

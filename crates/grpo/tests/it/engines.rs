@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rlar_data::{ExampleList, Needs, read_examples, read_rows};
+use rlar_data::{Example, ExampleList, Needs, read_examples, read_rows};
 use rlar_grpo::report::metrics_log::{METRICS, MetricsLog};
 use rlar_grpo::report::rollout_files::RolloutFiles;
 use rlar_grpo::rollouts::collect::Collector;
@@ -21,7 +21,7 @@ use rlar_run::{Disk, JOURNAL, OutputMode, Progress, RunFolder};
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
-use crate::scripted_engine::{Call, Fault, RIGHT, SAMPLED, STATE, Script, ScriptedTrainer, TrainedReply};
+use crate::scripted_engine::{Call, Fault, PassFault, RIGHT, SAMPLED, STATE, Script, ScriptedTrainer, TrainedReply};
 
 fn config(train: &Value) -> Config {
     let mut config = json!({
@@ -70,6 +70,7 @@ fn mixture(config: &Config) -> Mixture {
 /// Runs the train loop in the folder `folder` from a state on; a state after some steps continues the run there.
 fn train(folder: &Path, config: &Config, state: &mut TrainState<ScriptedTrainer>) -> Result<String, TrainError> {
     let (examples, tokenizer, mut rewards) = (examples(), tokenizer(), rewards());
+    let heldout: Vec<Example> = examples.iter().map(Result::unwrap).filter(|_| config.data.heldout.is_some()).collect();
     let is_resumed = folder.join("config.yaml").exists();
     let run = RunFolder::open(folder, is_resumed, Disk::default()).unwrap();
     run.write("config.yaml", b"").unwrap();
@@ -80,7 +81,7 @@ fn train(folder: &Path, config: &Config, state: &mut TrainState<ScriptedTrainer>
     let collector = Collector {
         config,
         prompts: TrainingPrompts { examples: &examples, tokenizer: &tokenizer, format: config.data.format },
-        heldout: &[],
+        heldout: &heldout,
         mixture: mixture(config),
         rewards: &mut rewards,
         tool_health: ToolHealth::default(),
@@ -91,7 +92,7 @@ fn train(folder: &Path, config: &Config, state: &mut TrainState<ScriptedTrainer>
         next: None,
     };
     let rollout_files = RolloutFiles::open(&run, Disk::default(), done).unwrap();
-    let mut method = Grpo { collector, rollout_files, heldout: &[], suites: &mut [] };
+    let mut method = Grpo { collector, rollout_files, heldout: &heldout, suites: &mut [] };
     TrainLoop { run: &run, config, journal, log, interrupted: &AtomicBool::new(false) }.run(state, &mut method)
 }
 
@@ -192,7 +193,7 @@ fn a_checkpoint_names_the_engines_own_state_and_the_run_continues_from_it() {
         RunFolder::open(folder.path(), true, Disk::default()).unwrap().checkpoints().newest().unwrap().0.unwrap();
     let counters = Counters::parse(&newest.read("state.json").unwrap(), &checkpoint).unwrap();
     assert_eq!((counters.step, counters.optimizer_steps), (2, 2));
-    let mut state: TrainState<ScriptedTrainer> = TrainState::load(&newest, counters, &config).unwrap();
+    let mut state = TrainState { trainer: ScriptedTrainer::load(&newest), counters };
     train(folder.path(), &config, &mut state).unwrap();
     assert_eq!(kinds(&state.trainer.script.take_calls()), ["publish 2", "train on 4", "step"]);
     assert_eq!(metrics(folder.path()).len(), 3);
@@ -241,4 +242,51 @@ fn replies_that_are_not_what_was_asked_for_are_not_trained_on_and_the_example_is
         // A resumed run samples anew.
         assert_eq!(fs::read_to_string(folder.path().join(JOURNAL)).unwrap(), "", "{fault:?}");
     }
+}
+
+#[test]
+fn a_pass_without_the_log_probs_of_its_tokens_changes_no_weights() {
+    let diverged = "the gradient or a log-prob is not finite; start again with a lower learning rate";
+    for (fault, message) in [
+        (PassFault::FewLogProbs, "the trainer gave 7 log-probs for 8 tokens"),
+        (PassFault::Nan, diverged),
+        (PassFault::Entropies, "the trainer gave 1 entropies for 0 tokens"),
+        (PassFault::FewLosses, "the trainer gave 3 losses for 4 replies"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = Script { pass_fault: Some(fault), ..Script::default() };
+        let mut state = TrainState::fresh(ScriptedTrainer::new(&script));
+        let error = train(folder.path(), &config(&json!({})), &mut state).unwrap_err();
+        assert_eq!(error.to_string(), format!("step 1: {message}"), "{fault:?}");
+        assert_eq!(kinds(&script.take_calls()), ["publish 0", "train on 4"], "{fault:?}");
+    }
+}
+
+#[test]
+fn an_objective_with_entropies_is_refused_where_the_engine_gives_none() {
+    for (key, value) in [("top_entropy", 0.5), ("entropy_bonus", 0.01)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut yaml = serde_json::to_value(config(&json!({}))).unwrap();
+        yaml["algorithm"][key] = value.into();
+        let config: Config = serde_json::from_value(yaml).unwrap();
+        let script = Script::default();
+        let error = train(folder.path(), &config, &mut TrainState::fresh(ScriptedTrainer::new(&script))).unwrap_err();
+        let wanted =
+            format!("step 1: `algorithm.{key}` needs entropies, which this engine does not give; leave it out");
+        assert_eq!(error.to_string(), wanted);
+        assert_eq!(kinds(&script.take_calls()), ["publish 0"]);
+    }
+}
+
+#[test]
+fn held_out_prompts_are_answered_by_the_engines_sampler() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut yaml = serde_json::to_value(config(&json!({ "steps": 1 }))).unwrap();
+    yaml["data"]["heldout"] = "words.jsonl".into();
+    yaml["eval"] = json!({ "every": 1, "samples": 2 });
+    let config: Config = serde_json::from_value(yaml).unwrap();
+    let script = Script::default();
+    train(folder.path(), &config, &mut TrainState::fresh(ScriptedTrainer::new(&script))).unwrap();
+    // One of the two replies to every prompt is the reference.
+    assert_eq!(metrics(folder.path())[0]["eval"]["accuracy"], 0.5);
 }

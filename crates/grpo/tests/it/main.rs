@@ -17,6 +17,8 @@ mod references;
 mod schedules;
 mod scripted_engine;
 mod times;
+mod tinker;
+mod tinker_server;
 mod vllm;
 mod vllm_server;
 mod vllm_started;

@@ -1,15 +1,15 @@
 //! An engine that samples and trains by a script. It notes what the GRPO loop asks of it.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use rlar_grpo::TrainError;
-use rlar_grpo::config::{Config, OptimizerConfig, SamplingConfig};
+use rlar_grpo::config::{OptimizerConfig, SamplingConfig};
 use rlar_grpo::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError};
 use rlar_grpo::engine::trainer::{
-    CheckpointPart, Checkpointed, CompletionLogProbs, ForwardBackward, Objective, PassOptions, TrainSample, Trainer,
+    CheckpointPart, Checkpointed, CompletionLogProbs, CurrentPolicy, ForwardBackward, Objective, PassOptions,
+    TrainSample, Trainer,
 };
-use rlar_policy::{Finish, GenerationRequest, Policy, PolicyError, Sequence};
+use rlar_policy::{Finish, GenerationRequest, PolicyError, Sequence};
 use rlar_run::{Checkpoint, OngoingWork};
 
 /// Something that the loop asked of the engine.
@@ -43,11 +43,22 @@ pub enum Fault {
     Refused,
 }
 
+/// What is wrong with a forward-backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PassFault {
+    FewLogProbs,
+    Nan,
+    Entropies,
+    FewLosses,
+}
+
 /// The script of the engine, and its notes.
 #[derive(Clone, Default)]
 pub struct Script {
     /// What is wrong with the replies; `None`: nothing.
     pub fault: Option<Fault>,
+    /// What is wrong with forward-backward passes; `None`: nothing.
+    pub pass_fault: Option<PassFault>,
     /// The engine fails in the forward-backward pass after this number of optimizer steps.
     pub fails_after: Option<u64>,
     /// What the loop asked for.
@@ -133,6 +144,23 @@ impl ScriptedTrainer {
     pub fn new(script: &Script) -> Self {
         Self { script: script.clone(), steps: 0 }
     }
+
+    /// The trainer whose state a checkpoint names.
+    pub fn load(checkpoint: &Checkpoint) -> Self {
+        let steps = serde_json::from_slice(&checkpoint.read(STATE).unwrap()).unwrap();
+        Self { script: Script::default(), steps }
+    }
+
+    /// Log-probs with the fault of the script. The losses come from those without it.
+    fn faulty(&self, mut known: CompletionLogProbs) -> CompletionLogProbs {
+        match self.script.pass_fault {
+            Some(PassFault::FewLogProbs) => drop(known.log_probs.pop()),
+            Some(PassFault::Nan) => known.log_probs[0] = f32::NAN,
+            Some(PassFault::Entropies) => known.entropies.push(1.0),
+            Some(PassFault::FewLosses) | None => {}
+        }
+        known
+    }
 }
 
 /// The file of a checkpoint in which the trainer names its state.
@@ -141,12 +169,6 @@ pub const STATE: &str = "scripted.json";
 impl Checkpointed for ScriptedTrainer {
     fn save(&self) -> Vec<CheckpointPart<'_>> {
         vec![Box::new(|| Ok(vec![(STATE.to_owned(), self.steps.to_string().into_bytes())]))]
-    }
-
-    fn load(checkpoint: &Checkpoint, optimizer_steps: u64, _: &Config) -> Result<Self, TrainError> {
-        let steps: u64 = serde_json::from_slice(&checkpoint.read(STATE)?)?;
-        assert_eq!(steps, optimizer_steps);
-        Ok(Self { script: Script::default(), steps })
     }
 
     fn optimizer_steps(&self) -> u64 {
@@ -167,6 +189,10 @@ impl Trainer for ScriptedTrainer {
 
     fn reanchor(&mut self) -> Result<bool, TrainError> {
         Ok(false)
+    }
+
+    fn gives_entropies(&self) -> bool {
+        false
     }
 
     fn has_dropout(&self) -> bool {
@@ -191,7 +217,11 @@ impl Trainer for ScriptedTrainer {
         self.script.note(Call::ForwardBackward(samples.iter().map(reply).collect()));
         let sequences: Vec<Sequence> = samples.iter().map(|s| s.sequence).collect();
         let log_probs = self.log_probs(&sequences, options)?;
-        Ok(ForwardBackward { losses: objective.losses(samples, &log_probs), log_probs })
+        let mut losses = objective.losses(samples, &log_probs);
+        if self.script.pass_fault == Some(PassFault::FewLosses) {
+            losses.pop();
+        }
+        Ok(ForwardBackward { losses, log_probs: self.faulty(log_probs) })
     }
 
     fn optimizer_step(&mut self, _: &OptimizerConfig, lr: f32) -> Result<f64, TrainError> {
@@ -205,7 +235,8 @@ impl Trainer for ScriptedTrainer {
         Ok(Box::new(ScriptedSampler { script: self.script.clone(), weight_version }))
     }
 
-    fn policy(&self) -> Result<Cow<'_, Policy>, TrainError> {
-        Err(PolicyError::Request("the policy is on a server".to_owned()).into())
+    fn policy(&self) -> Result<CurrentPolicy<'_>, TrainError> {
+        let sampler = Box::new(ScriptedSampler { script: self.script.clone(), weight_version: self.steps });
+        Ok(CurrentPolicy::Elsewhere { sampler, weight_version: self.steps })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rlar_net::Secret;
 use rlar_tinker::{
     AdamParams, CheckpointPath, Datum, LossFunction, NewModel, PassOutput, SampleRequest, SampledSequence, ServerQueue,
-    TinkerError, TinkerServer, TinkerSettings,
+    StopAt, TinkerError, TinkerServer, TinkerSettings,
 };
 use serde_json::{Value, json};
 
@@ -157,7 +157,7 @@ async fn completions(answer: Value) -> Result<Vec<SampledSequence>, TinkerError>
     let served = results(move |_| serve::json(200, &answer));
     let session = TinkerServer::new(settings(&served.url()))?.start_session(&[]).await?;
     let mut model = session.create_model(&NewModel { base_model: "m".into(), rank: 1, seed: None }).await?;
-    let (prompt, stop) = (vec![1, 2], Vec::new());
+    let (prompt, stop) = (vec![1, 2], StopAt::Tokens(Vec::new()));
     let request = SampleRequest { prompt, count: 1, max_tokens: 2, temperature: 1.0, seed: 0, stop };
     model.sampler().await?.sample(&request).await?.result().await
 }
@@ -206,7 +206,7 @@ async fn a_sampler_is_stale_after_a_step() {
     let mut model = session.create_model(&NewModel { base_model: "m".into(), rank: 1, seed: None }).await.unwrap();
     let sampler = model.sampler().await.unwrap();
     model.optim_step(AdamParams::default()).await.unwrap().result().await.unwrap();
-    let (prompt, stop) = (vec![1], Vec::new());
+    let (prompt, stop) = (vec![1], StopAt::Tokens(Vec::new()));
     let request = SampleRequest { prompt, count: 1, max_tokens: 1, temperature: 1.0, seed: 0, stop };
     let error = sampler.sample(&request).await.unwrap_err();
     assert!(matches!(error, TinkerError::StaleSampler { sampler: 0, model: 1, .. }), "{error}");

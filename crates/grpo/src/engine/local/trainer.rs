@@ -1,7 +1,5 @@
 //! Training in this process.
 
-use std::borrow::Cow;
-
 use rlar_policy::{ComputeDevice, File, Gradients, Moments, Policy, PolicyError, Sequence};
 use rlar_run::{Checkpoint, Files};
 
@@ -13,7 +11,8 @@ use crate::engine::local::sampler::LocalSampler;
 use crate::engine::local::trainable::Trainable;
 use crate::engine::sampler::Sampler;
 use crate::engine::trainer::{
-    CheckpointPart, Checkpointed, CompletionLogProbs, ForwardBackward, Objective, PassOptions, TrainSample, Trainer,
+    CheckpointPart, Checkpointed, CompletionLogProbs, CurrentPolicy, ForwardBackward, Objective, PassOptions,
+    TrainSample, Trainer,
 };
 use crate::engine::vllm::VllmEngine;
 
@@ -38,6 +37,15 @@ impl<M: Trainable> LocalTrainer<M> {
         let moments = Moments::zeros(model.decoder()?);
         Ok(Self { model, moments, reference: Reference::None, servers: None, gradients: Gradients::default() })
     }
+
+    /// Loads model and moments as they were saved, bit for bit. `optimizer_steps` is the number of optimizer steps that the
+    /// moments contain. The reference model is opened when reinforcement learning starts ([`Reference::open`]).
+    pub fn load(checkpoint: &Checkpoint, optimizer_steps: u64, config: &Config) -> Result<Self, TrainError> {
+        let device = ComputeDevice::with_precision(&config.device, config.precision)?;
+        let model = M::load(&checkpoint.path, &device, &config.model)?;
+        let moments = Moments::load(model.decoder()?, &checkpoint.path, optimizer_steps)?;
+        Ok(Self { model, moments, reference: Reference::None, servers: None, gradients: Gradients::default() })
+    }
 }
 
 impl<M: Trainable> Checkpointed for LocalTrainer<M> {
@@ -52,14 +60,6 @@ impl<M: Trainable> Checkpointed for LocalTrainer<M> {
             Box::new(move || Ok(named(vec![self.moments.second_file()?]))),
             Box::new(move || self.reference.files()),
         ]
-    }
-
-    /// Loads model and moments. The reference model is opened when reinforcement learning starts ([`Reference::open`]).
-    fn load(checkpoint: &Checkpoint, optimizer_steps: u64, config: &Config) -> Result<Self, TrainError> {
-        let device = ComputeDevice::with_precision(&config.device, config.precision)?;
-        let model = M::load(&checkpoint.path, &device, &config.model)?;
-        let moments = Moments::load(model.decoder()?, &checkpoint.path, optimizer_steps)?;
-        Ok(Self { model, moments, reference: Reference::None, servers: None, gradients: Gradients::default() })
     }
 
     fn optimizer_steps(&self) -> u64 {
@@ -86,6 +86,10 @@ impl Trainer for LocalTrainer {
         }
         self.reference = Reference::Anchored(self.model.clone());
         Ok(true)
+    }
+
+    fn gives_entropies(&self) -> bool {
+        true
     }
 
     fn has_dropout(&self) -> bool {
@@ -127,7 +131,7 @@ impl Trainer for LocalTrainer {
         Ok(Box::new(LocalSampler { policy: self.model.clone(), weight_version }))
     }
 
-    fn policy(&self) -> Result<Cow<'_, Policy>, TrainError> {
-        Ok(Cow::Borrowed(&self.model))
+    fn policy(&self) -> Result<CurrentPolicy<'_>, TrainError> {
+        Ok(CurrentPolicy::Here(&self.model))
     }
 }
