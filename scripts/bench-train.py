@@ -3,12 +3,12 @@
 
     pip install torch transformers trl pyarrow
     cargo build --release && cargo build --release --example bench
-    scripts/bench-train.py [--shape s,smollm2] [--rounds 3] [--steps 8] [--pieces 4] [--plain-malloc]
+    scripts/bench-train.py [--shape s,smollm2] [--rounds 3] [--steps 8] [--pieces 4] [--precision bf16] [--plain-malloc]
     scripts/bench-train.py --alone            rlar alone, without these packages
 
 Each round runs one side after the other, each in its own process, from the same random weights, with the same prompts,
 group size, reward (`token_f1`) and optimizer, two threads, f32, and replies of equal length, in `--pieces` micro-batches per
-step. A process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the
+step. `--precision bf16` is rlar's `precision: bf16` beside TRL's `bf16=True`, which is PyTorch's autocast. A process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the
 end of one to the end of the next. Memory is the peak of the whole process, loading and saving included (rlar also measures
 one held-out example and writes a checkpoint), and the peak by the last step, before saving. `limit` is the time that the
 necessary floating-point operations take at the machine's measured rate of f32 products: one forward pass to sample, three
@@ -47,11 +47,11 @@ MEMORY = ("peak", "before_saving")
 PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
 
 
-def rlar_config(folder, lengths, steps, pieces):
+def rlar_config(folder, lengths, steps, pieces, precision):
     """The job of rlar's side. Its tokenizer names no end token, so that nothing but `max_tokens` ends a reply."""
     tokens = sum(length + GROUP * NEW_TOKENS for length in lengths)
     return dict(
-        version=1, seed=0,
+        version=1, seed=0, precision=precision,
         run=dict(folder=f"{folder}/run", checkpoint_every=1_000_000, keep_last=1, rollouts_every=1_000_000),
         model=dict(path=f"{folder}/model"),
         data=dict(train=f"{folder}/train.jsonl", heldout=f"{folder}/heldout.jsonl", format="plain"),
@@ -99,7 +99,7 @@ def matmul():
     print(json.dumps(dict(gflops=statistics.median(rates))))
 
 
-def trl_side(folder, prompts, steps, pieces):
+def trl_side(folder, prompts, steps, pieces, precision):
     import torch
     from datasets import Dataset
     from transformers import AutoTokenizer, TrainerCallback
@@ -145,7 +145,7 @@ def trl_side(folder, prompts, steps, pieces):
         model=str(folder / "model"), reward_funcs=reward, processing_class=tokenizer, callbacks=[marks],
         train_dataset=Dataset.from_list([json.loads(line) for line in (folder / "train.jsonl").open()]),
         args=GRPOConfig(
-            output_dir=str(folder / "trl"), model_init_kwargs=dict(dtype="float32"), use_cpu=True, bf16=False,
+            output_dir=str(folder / "trl"), model_init_kwargs=dict(dtype="float32"), use_cpu=True, bf16=precision == "bf16",
             gradient_checkpointing=False, per_device_train_batch_size=prompts * GROUP // pieces,
             gradient_accumulation_steps=pieces, num_generations=GROUP, max_completion_length=NEW_TOKENS, max_steps=steps,
             temperature=1.0, beta=0.0, loss_type="dapo", learning_rate=LEARNING_RATE, lr_scheduler_type="constant",
@@ -277,6 +277,7 @@ def main():
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=8, help=f"steps that count, after {WARM_UP} that do not")
     options.add_argument("--pieces", type=int, default=4, choices=(1, 2, 4, 8, 16), help="micro-batches per step")
+    options.add_argument("--precision", default="f32", choices=("f32", "bf16"), help="of matrix products")
     options.add_argument("--plain-malloc", action="store_true", help="TRL with malloc's own settings")
     options.add_argument("--alone", action="store_true", help="rlar alone, without TRL and its packages")
     options = options.parse_args()
@@ -303,27 +304,27 @@ def main():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             lengths = write_data(folder, name)
-            config_files.write(folder / "rlar.yaml", rlar_config(folder, lengths, steps, options.pieces))
+            config_files.write(folder / "rlar.yaml", rlar_config(folder, lengths, steps, options.pieces, options.precision))
             bench_model.write_model(folder / "model", shape)
             runs = {"rlar": [], **({} if options.alone else {"TRL": []})}
             for _ in range(options.rounds):
                 measure_rates()
                 runs["rlar"].append(rlar_round(options.rlar, folder, steps, environment))
                 if not options.alone:
-                    command = [*this_script, "trl", folder, PROMPTS[name], steps, options.pieces]
+                    command = [*this_script, "trl", folder, PROMPTS[name], steps, options.pieces, options.precision]
                     out, took, _ = watched(command, trl_environment)
                     runs["TRL"].append(result(**took, **json.loads(out.strip().splitlines()[-1])))
         over_rounds = lambda runs: {
             key: (max if key in (*MEMORY, "others") else statistics.median)(run[key] for run in runs) for key in runs[0]}
         print("f32 product 1024³: " + ", ".join(f"{side} {rate:.0f}" for side, rate in rates.items())
               + f" GFLOP/s; {THREADS} threads; {options.rounds} × {options.steps} steps of "
-              + f"{options.pieces} micro-batches\n")
+              + f"{options.pieces} micro-batches; {options.precision}\n")
         flops = bench_model.forward_flops(shape, lengths, GROUP, NEW_TOKENS)
         table(name, {side: over_rounds(results) for side, results in runs.items()}, flops, max(rates.values()))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        matmul() if sys.argv[2] == "matmul" else trl_side(sys.argv[3], *map(int, sys.argv[4:7]))
+        matmul() if sys.argv[2] == "matmul" else trl_side(sys.argv[3], *map(int, sys.argv[4:7]), sys.argv[7])
     else:
         main()

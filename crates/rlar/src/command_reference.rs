@@ -14,7 +14,10 @@ struct CommandEntry<'c> {
 
 /// A list of all commands, then a section per command: what it does, how it is called, its arguments and options, and
 /// examples. Hidden commands and options are left out.
-pub fn markdown(root: &Command) -> String {
+pub fn markdown(mut root: Command) -> String {
+    // Until then, arguments do not know how many values they take.
+    root.build();
+    let root = &root;
     let mut entries = Vec::new();
     collect(&mut entries, root, root.get_name().to_owned(), &[]);
     let mut out = String::from(
@@ -42,7 +45,7 @@ fn collect<'c>(entries: &mut Vec<CommandEntry<'c>>, command: &'c Command, name: 
     let globals = command.get_arguments().filter(|argument| argument.is_global_set());
     let below: Vec<&Arg> = above.iter().copied().chain(globals).collect();
     entries.push(CommandEntry { name: name.clone(), command, inherited: above.to_vec() });
-    for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+    for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
         collect(entries, subcommand, format!("{name} {}", subcommand.get_name()), &below);
     }
 }
@@ -53,7 +56,9 @@ fn section(out: &mut String, entry: &CommandEntry) {
     let usage: Vec<&str> = usage.trim_start_matches("Usage:").lines().map(str::trim).collect();
     let _ = write!(out, "\n## {}\n\n{}\n\n```text\n{}\n```\n", entry.name, about(command), usage.join("\n"));
     let is_own = |argument: &&Arg| {
-        !argument.is_hide_set() && !entry.inherited.iter().any(|other| other.get_id() == argument.get_id())
+        !argument.is_hide_set()
+            && argument.get_id() != "help"
+            && !entry.inherited.iter().any(|other| other.get_id() == argument.get_id())
     };
     let (positional, options): (Vec<&Arg>, Vec<&Arg>) =
         command.get_arguments().filter(is_own).partition(|argument| argument.is_positional());

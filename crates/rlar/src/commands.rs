@@ -49,7 +49,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Config { command: ConfigCommand::Schema { markdown: false } } => {
             print(format!("{:#}\n", rlar_grpo::Config::schema()))
         }
-        Command::Commands => print(command_reference::markdown(&Arguments::command())),
+        Command::Commands => print(command_reference::markdown(Arguments::command())),
         Command::Completions { shell } => completions(shell),
         Command::GpuCheck(arguments) => gpu_check::run(&arguments),
         Command::Sandbox { command } => sandbox::run(command),

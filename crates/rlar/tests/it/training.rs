@@ -211,7 +211,7 @@ fn a_start_that_failed_leaves_the_folder_free() {
     refused(
         &run(folder.path(), &["train", "--config", &narrow, "--run", "run"]),
         2,
-        &["`train-00`", "room for 1 to 7"],
+        &["`sft-00`", "room for 1 to 7"],
     );
     let long = serde_json::json!({ "id": "far", "prompt": "1 + ".repeat(99), "reference": "1" });
     fs::write(folder.path().join("long.jsonl"), long.to_string()).unwrap();
