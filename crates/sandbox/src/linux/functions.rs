@@ -13,7 +13,7 @@ use crate::linux::pool::{Sandbox, lock};
 use crate::linux::role::ProcessRole;
 use crate::linux::tester::Tester;
 use crate::linux::wire::WireError;
-use crate::linux::zygote::Process;
+use crate::linux::zygote::{Exit, Process};
 use crate::verdict::{Execution, TestVerdict, Usage};
 use crate::{SandboxError, SandboxLimits};
 
@@ -37,6 +37,18 @@ struct ProcessPair {
     candidate: Process,
     /// Measures the CPU time of the candidate.
     meter: Meter,
+}
+
+/// Adds to the usage of tests what is known when their candidate has ended: its peak memory, and to a test whose CPU time
+/// could not be read, because the candidate ended before, an equal share of what the other tests leave of the candidate's.
+fn complete(tests: &mut [Execution<TestVerdict>], exit: &Exit) {
+    let known: Duration = tests.iter().filter_map(|test| test.usage.cpu).sum();
+    let unknown = tests.iter().filter(|test| test.usage.cpu.is_none()).count();
+    let share = exit.cpu.saturating_sub(known) / u32::try_from(unknown.max(1)).unwrap_or(u32::MAX);
+    for test in tests {
+        test.usage.cpu = test.usage.cpu.or(Some(share));
+        test.usage.peak_memory = Some(exit.peak_memory);
+    }
 }
 
 impl FunctionTests<'_> {
@@ -139,8 +151,8 @@ impl FunctionTests<'_> {
         if orderly {
             *lock(&self.sandbox.slot(self.slot).tester) = pair.tester.served();
         }
-        for v in &mut verdicts {
-            v.usage.peak_memory = exit.as_ref().map(|e| e.peak_memory);
+        if let Some(exit) = exit {
+            complete(&mut verdicts, &exit);
         }
         Ok(Some(verdicts))
     }
