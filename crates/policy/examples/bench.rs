@@ -13,7 +13,7 @@
 //! gradient of the adapter as 32-bit floats.
 //!
 //! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB.
-//! `DEVICE` names the device (default `cpu`).
+//! `DEVICE` names the device (default `cpu`), `PRECISION` that of products with weights (`f32` or `bf16`).
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
@@ -24,8 +24,8 @@ use std::time::Instant;
 use burn::tensor::{Tensor, TensorData};
 use rlar_policy::ops::kernels::{View, matmul};
 use rlar_policy::{
-    AdamW, ComputeDevice, GenerationRequest, Gradients, Lora, ModelConfig, Moments, Policy, RewardInput, RewardModel,
-    Sampling, SavedActivations, Sequence, Tokenizer, Weight,
+    AdamW, ComputeDevice, GenerationRequest, Gradients, Lora, ModelConfig, Moments, Policy, Precision, RewardInput,
+    RewardModel, Sampling, SavedActivations, Sequence, Tokenizer, Weight,
 };
 use serde_json::json;
 
@@ -46,7 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {
-    let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))?;
+    let named = |variable: &str, default: &str| std::env::var(variable).unwrap_or_else(|_| default.into());
+    let precision: Precision = serde_json::from_value(named("PRECISION", "f32").into())?;
+    let device = ComputeDevice::with_precision(&named("DEVICE", "cpu"), precision)?;
     match arguments.text(0, "a task: save, log-probs, train, lora, generate, prompt, reward or matmul")? {
         "save" => save(arguments, &device),
         "log-probs" => log_probs(arguments, &device),

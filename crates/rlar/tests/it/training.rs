@@ -208,11 +208,7 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
 fn a_start_that_failed_leaves_the_folder_free() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = smoke(folder.path(), &[("positions: 32", "positions: 8")]);
-    refused(
-        &run(folder.path(), &["train", "--config", &narrow, "--run", "run"]),
-        2,
-        &["`sft-00`", "room for 1 to 7"],
-    );
+    refused(&run(folder.path(), &["train", "--config", &narrow, "--run", "run"]), 2, &["`sft-00`", "room for 1 to 7"]);
     let long = serde_json::json!({ "id": "far", "prompt": "1 + ".repeat(99), "reference": "1" });
     fs::write(folder.path().join("long.jsonl"), long.to_string()).unwrap();
     let long = smoke(folder.path(), &[("train: datasets/digits/train.jsonl", "train: long.jsonl")]);
