@@ -10,7 +10,7 @@ from four_domains.truth import DOMAINS
 HEAD = ("kind", "arm", "seed", "domain", "step", "figure", "value")
 WINDOW = 5
 # Okabe and Ito.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
 
 
 def curve(records, arm, domain, figure):
@@ -39,8 +39,9 @@ def write(folder, name, records, static):
 
     matplotlib.rcParams["svg.hashsalt"] = name
     figure, axes = pyplot.subplots(2, len(DOMAINS), figsize=(13, 6), sharex=True, sharey="row")
+    arms = dict.fromkeys((static, "general-rm", "builtin", "uniform", "rlar", "hand-written"))
     for column, domain in enumerate(DOMAINS):
-        for arm, colour in zip((static, "uniform", "rlar", "hand-written"), COLOURS):
+        for arm, colour in zip(arms, COLOURS):
             for row, key, style in ((0, "truth", "-"), (0, "reward", "--"), (1, "auc", "-")):
                 label = arm if key != "reward" else None
                 axes[row][column].plot(*curve(records, arm, domain, key), style, color=colour, label=label, linewidth=1)
@@ -48,6 +49,6 @@ def write(folder, name, records, static):
         axes[1][column].set(xlabel="step", ylim=(0, 1))
     axes[0][0].set_ylabel("truth, and reward (dashed)")
     axes[1][0].set_ylabel("AUC of the reward")
-    axes[0][0].legend(fontsize=7)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper right", ncols=len(arms), fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
