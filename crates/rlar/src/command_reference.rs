@@ -19,7 +19,7 @@ pub fn markdown(mut root: Command) -> String {
     root.build();
     let root = &root;
     let mut entries = Vec::new();
-    collect(&mut entries, root, root.get_name().to_owned(), &[]);
+    collect(&mut entries, root, root.get_name(), &[]);
     let mut out = String::from(
         "# Commands\n\nEvery command of rlar with its options. Written by `just docs` from what `--help` says. Every \
          command also has `--help` and the options of `rlar`; a command below another one, such as `rlar rewards test`, has \
@@ -41,12 +41,12 @@ pub fn markdown(mut root: Command) -> String {
 }
 
 /// Appends a command and the commands below it, in the order of their definition.
-fn collect<'c>(entries: &mut Vec<CommandEntry<'c>>, command: &'c Command, name: String, above: &[&'c Arg]) {
+fn collect<'c>(entries: &mut Vec<CommandEntry<'c>>, command: &'c Command, name: &str, above: &[&'c Arg]) {
     let globals = command.get_arguments().filter(|argument| argument.is_global_set());
     let below: Vec<&Arg> = above.iter().copied().chain(globals).collect();
-    entries.push(CommandEntry { name: name.clone(), command, inherited: above.to_vec() });
+    entries.push(CommandEntry { name: name.to_owned(), command, inherited: above.to_vec() });
     for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
-        collect(entries, subcommand, format!("{name} {}", subcommand.get_name()), &below);
+        collect(entries, subcommand, &format!("{name} {}", subcommand.get_name()), &below);
     }
 }
 

@@ -211,5 +211,5 @@ pub fn grpo_loop<T: Trainer>(
 fn metrics_log(job: &Job, config: &Config, run: &RunFolder, done: u64) -> Result<MetricsLog, TrainError> {
     let progress = progress(job, "train", config.train.steps, done);
     let progress = progress.with_a_line_per_step().showing(job.rewards.activity());
-    Ok(MetricsLog::open(run, METRICS, done, true, progress)?)
+    MetricsLog::open(run, METRICS, done, true, progress)
 }

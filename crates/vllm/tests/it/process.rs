@@ -105,7 +105,7 @@ fn an_owner() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let process = runtime.block_on(started(Path::new(&folder)));
     fs::write(Path::new(&folder).join("ready"), "").unwrap();
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
     drop(process);
 }
 

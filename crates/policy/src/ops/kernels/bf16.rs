@@ -50,7 +50,7 @@ struct Lines<'a> {
     count: usize,
 }
 
-impl<'a> Lines<'a> {
+impl Lines<'_> {
     /// The lines from `first` on, from their element `start` on.
     fn from(self, first: usize, start: usize) -> Self {
         Self { data: &self.data[first * self.line + start * self.step..], count: self.count - first, ..self }
@@ -114,7 +114,7 @@ fn load(from: &[f32]) -> __m512 {
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]
 fn rounded(low: __m512, high: __m512) -> __m512i {
     // SAFETY: both types are 512 bits without invalid values.
-    unsafe { transmute(_mm512_cvtne2ps_pbh(high, low)) }
+    unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
 /// The pairs from element `start` to before `end` of at most 16 lines whose elements are contiguous: vector `k` has the
@@ -127,7 +127,7 @@ fn transposed_pairs(lines: Lines, start: usize, end: usize) -> [__m512i; LANES] 
         let (low, high) = values.split_at(values.len().min(LANES));
         *pairs = rounded(load(low), load(high));
     }
-    transposed(pairs)
+    transposed(&pairs)
 }
 
 /// The pair of the elements `k` and `k + 1` of at most 16 lines.
@@ -155,8 +155,8 @@ fn pairs_across(lines: Lines, k: usize, depth: usize) -> __m512i {
 
 /// Transposes a matrix of 16 × 16 elements of 32 bits: first within blocks of 4 × 4, then the blocks.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]
-fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
-    let (mut r, mut t) = (rows, rows);
+fn transposed(rows: &[__m512i; LANES]) -> [__m512i; LANES] {
+    let (mut r, mut t) = (*rows, *rows);
     for i in (0..LANES).step_by(2) {
         t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
@@ -180,6 +180,23 @@ fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
         r[c + 12] = _mm512_shuffle_i32x4::<0xdd>(t[c + 4], t[c + 12]);
     }
     r
+}
+
+/// Pairs in the form in which they are multiplied.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]
+fn as_bf16(pairs: __m512i) -> __m512bh {
+    // SAFETY: both types are 512 bits without invalid values.
+    unsafe { transmute::<__m512i, __m512bh>(pairs) }
+}
+
+/// The pairs of a slice.
+///
+/// # Safety
+/// The slice has 16 elements.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]
+unsafe fn load_pairs(from: &[u32]) -> __m512bh {
+    // SAFETY: the caller vouches for the length.
+    as_bf16(unsafe { _mm512_loadu_si512(from.as_ptr().cast()) })
 }
 
 /// The result, which threads write at the same time, each its own tiles.
@@ -208,14 +225,11 @@ impl Tiles {
     unsafe fn compute(self, row: usize, column: usize, a: &[u32], b: &[u32]) {
         let mut sums = [[_mm512_setzero_ps(); 2]; TILE_ROWS];
         for (a, b) in a.chunks_exact(TILE_ROWS).zip(b.chunks_exact(TILE_COLUMNS)) {
-            // SAFETY: `b` has two vectors of pairs; all types are 512 bits without invalid values.
-            let (left, right): (__m512bh, __m512bh) = unsafe {
-                let right = b[LANES..].as_ptr();
-                (transmute(_mm512_loadu_si512(b.as_ptr().cast())), transmute(_mm512_loadu_si512(right.cast())))
-            };
+            let (left, right) = b.split_at(LANES);
+            // SAFETY: both are vectors of pairs.
+            let (left, right) = unsafe { (load_pairs(left), load_pairs(right)) };
             for (a, sums) in a.iter().zip(&mut sums) {
-                // SAFETY: as above.
-                let a: __m512bh = unsafe { transmute(_mm512_set1_epi32(a.cast_signed())) };
+                let a = as_bf16(_mm512_set1_epi32(a.cast_signed()));
                 sums[0] = _mm512_dpbf16_ps(sums[0], a, left);
                 sums[1] = _mm512_dpbf16_ps(sums[1], a, right);
             }
