@@ -25,16 +25,16 @@ def lines(path):
         return [json.loads(line) for line in file if line.strip()]
 
 
-def gsm8k(folder):
-    for i, row in enumerate(lines(folder / "gsm8k/train.jsonl")):
+def gsm8k(folder, part="train"):
+    for i, row in enumerate(lines(folder / f"gsm8k/{part}.jsonl")):
         answer = row["answer"].split("####")[-1].strip().replace(",", "")
         yield dict(id=f"gsm8k-{i}", prompt=row["question"], reference=answer)
 
 
-def mbpp(folder):
-    # The prompt is that of configs/suites/mbpp.yaml: without the tests nobody could know the name of the function.
+def mbpp(folder, tasks=range(601, 975)):
+    # The prompt is that of configs/suites/mbpp.yaml: without the tests the name of the function would be unknown.
     for row in lines(folder / "mbpp/mbpp.jsonl"):
-        if row["task_id"] > 600:
+        if row["task_id"] in tasks:
             tests = "\n".join(row["test_list"])
             prompt = f"{row['text']}\n\nThe code must pass these tests:\n\n{tests}\n\nReply with one block of Python code."
             yield dict(id=f"mbpp-{row['task_id']}", prompt=prompt, reference=row["code"].replace("\r\n", "\n"),

@@ -24,32 +24,19 @@ from pathlib import Path
 import config_files
 from four_domains import analysis
 from learning_runs import ROOT, table
-from public_tasks import TASKS, lines
+from public_tasks import TASKS, gsm8k, lines, mbpp
 
 POLICY = ROOT / "models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 AGENT = ROOT / "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
-NAMES = ("gsm8k", "mbpp")
+# The published test rows of the data sets.
+TEST_ROWS = dict(gsm8k=lambda folder: gsm8k(folder, "test"), mbpp=lambda folder: mbpp(folder, range(11, 511)))
+NAMES = tuple(TEST_ROWS)
 ARMS = ("agents", "rule")
 PILOT = dict(prompts=24, samples=8)
 TRAINING_PROMPTS, TEST_PROMPTS, MINUTES = 300, 100, 45
 MAX_TOKENS = 256
 # What `--smallest` takes.
 SMALLEST = dict(prompts=2, samples=2, test=2, steps=1)
-
-
-def test_rows(folder, name):
-    """The published test rows in the form of the training rows."""
-    if name == "gsm8k":
-        for i, row in enumerate(lines(folder / "gsm8k/test.jsonl")):
-            answer = row["answer"].split("####")[-1].strip().replace(",", "")
-            yield dict(id=f"gsm8k-test-{i}", prompt=row["question"], reference=answer)
-    else:
-        for row in lines(folder / "mbpp/mbpp.jsonl"):
-            if 11 <= row["task_id"] <= 510:
-                tests = "\n".join(row["test_list"])
-                prompt = f"{row['text']}\n\nThe code must pass these tests:\n\n{tests}\n\nReply with one block of Python code."
-                yield dict(id=f"mbpp-{row['task_id']}", prompt=prompt, reference=row["code"].replace("\r\n", "\n"),
-                           test_list=row["test_list"], test_setup_code=row["test_setup_code"])
 
 
 def asked(row, name):
@@ -77,7 +64,7 @@ class RealModel:
 
     def draw(self, name):
         """Training, pilot and test rows; the pilot's are not trained on."""
-        rows, test = list(TASKS[name].read(self.data)), list(test_rows(self.data, name))
+        rows, test = list(TASKS[name].read(self.data)), list(TEST_ROWS[name](self.data))
         for part in (rows, test):
             random.Random(0).shuffle(part)
         pilot = self.size["prompts"]

@@ -46,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two looks at a server that is ending.
 const END_PAUSE: Duration = Duration::from_millis(10);
 
-/// Longest wait for one answer of a server that is starting, during which nobody sees whether it ended.
+/// Longest wait for one answer of a server that is starting, during which its end is not noticed.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How many bytes and lines at the end of a log an error shows at most.

@@ -3,18 +3,14 @@
 #[path = "../../../policy/tests/it/wide.rs"]
 mod wide;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
-use rlar_data::{Needs, read_examples};
 use rlar_grpo::{Config, Job, TrainError, train};
-use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::{Build, OutputMode};
-use rlar_sandbox::SandboxLimits;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::jobs::similarity_job;
 
 const CONFIG: &str = "
 version: 1
@@ -33,34 +29,7 @@ optimizer: { learning_rate: 1.0e-2 }
 fn job<'i>(run: &Path, gguf: &Path, resume: bool, interrupted: &'i AtomicBool) -> Job<'i> {
     let mut config: Config = serde_yaml::from_str(CONFIG).unwrap();
     config.run.folder = run.display().to_string();
-    assert!(config.problems().is_empty());
-    let row = |prompt| json!({ "prompt": prompt, "reference": "w3w5w3", "domain": "words" }).to_string();
-    let rows = ["w", "ww", "www", "wwww"].map(row).join("\n");
-    let examples = read_examples("words.jsonl".as_ref(), rows.as_bytes(), Needs::Prompt).unwrap();
-    let context = ToolContext::new(SandboxLimits::default());
-    let mut rewards = Orchestrator::new(Library::curated().unwrap(), context, OrchestratorConfig::default());
-    let tools = serde_json::from_value(json!([{ "tool": "edit_similarity" }])).unwrap();
-    let (by, why) = ("test".to_owned(), "replies differ in it".to_owned());
-    rewards.assign_domain("words", Assignment { example: "words".into(), tools, by, why });
-    Job {
-        began: Instant::now(),
-        config,
-        model: Some(gguf.into()),
-        hub_commits: BTreeMap::new(),
-        sizes: vec![examples.len()],
-        train: examples.try_into().unwrap(),
-        heldout: Vec::new(),
-        demonstrations: Vec::new(),
-        preferences: Vec::new(),
-        heldout_preferences: Vec::new(),
-        suites: Vec::new(),
-        rewards,
-        agents: None,
-        resume,
-        interrupted,
-        output: OutputMode::Quiet,
-        build: Build::default(),
-    }
+    Job { resume, ..similarity_job(config, gguf, "w3w5w3", interrupted) }
 }
 
 #[test]

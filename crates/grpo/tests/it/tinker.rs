@@ -1,12 +1,9 @@
 //! Training by a server of the Tinker API, against a server of this process that trains as SkyRL does.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
-use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::algorithm::loss::Minibatch;
 use rlar_grpo::config::{Algorithm, Config, OptimizerConfig, TinkerConfig};
 use rlar_grpo::engine::local::trainer::LocalTrainer;
@@ -14,12 +11,10 @@ use rlar_grpo::engine::tinker::{ServedPolicy, ServerLoss, TinkerEngine, TinkerRe
 use rlar_grpo::engine::trainer::{Objective, TrainSample, Trainer};
 use rlar_grpo::{Job, Report, TrainError, train};
 use rlar_policy::{ComputeDevice, ModelConfig, Policy, Sequence, Tokenizer};
-use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::{Build, OutputMode};
-use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::jobs::similarity_job;
 use crate::tinker_server::{BASE, Faults, OPTIONS, StandIn, Wrong, lora};
 
 /// The rank of adapters.
@@ -243,36 +238,11 @@ fn job<'i>(place: &Place, name: &str, server: &StandIn, interrupted: &'i AtomicB
         "eval": { "every": 2, "samples": 2 },
     }))
     .unwrap();
-    assert!(config.problems().is_empty());
     // Random replies have some of these characters in this order, and not all as many.
     let reference: String = (' '..='~').collect();
-    let row = |prompt| json!({ "prompt": prompt, "reference": reference, "domain": "words" }).to_string();
-    let rows = ["w", "ww", "www", "wwww"].map(row).join("\n");
-    let examples: Vec<Example> = read_examples("words.jsonl".as_ref(), rows.as_bytes(), Needs::Prompt).unwrap();
-    let context = ToolContext::new(SandboxLimits::default());
-    let mut rewards = Orchestrator::new(Library::curated().unwrap(), context, OrchestratorConfig::default());
-    let tools = serde_json::from_value(json!([{ "tool": "edit_similarity" }])).unwrap();
-    let (by, why) = ("test".to_owned(), "replies differ in it".to_owned());
-    rewards.assign_domain("words", Assignment { example: "words".into(), tools, by, why });
-    Job {
-        began: Instant::now(),
-        config,
-        model: Some(place.model().into()),
-        hub_commits: BTreeMap::new(),
-        sizes: vec![examples.len()],
-        heldout: examples.clone(),
-        train: examples.try_into().unwrap(),
-        demonstrations: Vec::new(),
-        preferences: Vec::new(),
-        heldout_preferences: Vec::new(),
-        suites: Vec::new(),
-        rewards,
-        agents: None,
-        resume: false,
-        interrupted,
-        build: Build::default(),
-        output: OutputMode::Quiet,
-    }
+    let job = similarity_job(config, &place.model(), &reference, interrupted);
+    let heldout = job.train.iter().map(Result::unwrap).collect();
+    Job { heldout, ..job }
 }
 
 /// The records of a run without what depends on the clock.

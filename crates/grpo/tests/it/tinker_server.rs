@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,14 +13,13 @@ use flate2::write::GzEncoder;
 use rlar_grpo::engine::local::micro_batches::{LossGradients, add_gradient, log_probs};
 use rlar_grpo::engine::tinker::{PassTotals, ServerLoss};
 use rlar_grpo::engine::trainer::PassOptions;
-use rlar_http::{ConnectionLimits, OpenConnections, accept, listen};
 use rlar_policy::{
     AdamW, ComputeDevice, Finish, GenerationRequest, Gradients, Lora, Moments, Policy, Sampling, SavedActivations,
     Sequence,
 };
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+
+use crate::loopback::LoopbackServer;
 
 /// The name of the base model on the server.
 pub const BASE: &str = "served-base";
@@ -125,16 +123,7 @@ pub struct State {
 pub struct StandIn {
     pub url: String,
     state: Arc<Mutex<State>>,
-    _stop: watch::Sender<bool>,
-    runtime: Option<Runtime>,
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+    _server: LoopbackServer,
 }
 
 /// An answer.
@@ -165,10 +154,6 @@ impl StandIn {
             calls: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let guard = runtime.enter();
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
         let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -181,13 +166,8 @@ impl StandIn {
             let response = response.body(Body::from(answer.body)).unwrap();
             async move { response }
         };
-        let (stop, stopped) = watch::channel(false);
-        let limits =
-            ConnectionLimits { max_connections: 100, head_timeout: Duration::from_secs(30), drain: Duration::ZERO };
-        let router = Router::new().fallback(handler);
-        tokio::spawn(accept(listener, router, limits, OpenConnections::default(), stopped));
-        drop(guard);
-        Self { url, state, _stop: stop, runtime: Some(runtime) }
+        let server = LoopbackServer::start(Router::new().fallback(handler));
+        Self { url: server.url.clone(), state, _server: server }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

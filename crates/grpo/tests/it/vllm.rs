@@ -1,14 +1,11 @@
 //! Sampling by vLLM servers, against a server of this process that answers vLLM's calls.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use rlar_data::{ExampleList, Needs, read_examples};
 use rlar_grpo::algorithm::loss::Minibatch;
 use rlar_grpo::config::{PublishBy, SamplingConfig, VllmConfig};
 use rlar_grpo::engine::local::trainer::LocalTrainer;
@@ -17,12 +14,11 @@ use rlar_grpo::engine::trainer::{Objective, PassOptions, TrainSample, Trainer};
 use rlar_grpo::engine::vllm::{VllmEngine, VllmSetup};
 use rlar_grpo::{Config, Job, TrainError, train};
 use rlar_policy::{ComputeDevice, GenerationRequest, Lora, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
-use rlar_rewards::{Assignment, Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_run::{Activity, Build, OutputMode};
-use rlar_sandbox::SandboxLimits;
+use rlar_run::Activity;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::jobs::similarity_job;
 use crate::vllm_server::{Faults, StandIn};
 
 const OPTIONS: PassOptions =
@@ -451,38 +447,7 @@ fn job<'i>(place: &Place, server: &StandIn, interrupted: &'i AtomicBool) -> Job<
         "optimizer": { "learning_rate": 0.01, "warmup_steps": 0 },
     }))
     .unwrap();
-    assert!(config.problems().is_empty());
-    let row = |prompt| json!({ "prompt": prompt, "reference": "w3w5w3", "domain": "words" }).to_string();
-    let rows = ["w", "ww", "www", "wwww"].map(row).join("\n");
-    let examples = read_examples("words.jsonl".as_ref(), rows.as_bytes(), Needs::Prompt).unwrap();
-    let context = ToolContext::new(SandboxLimits::default());
-    let mut rewards = Orchestrator::new(Library::curated().unwrap(), context, OrchestratorConfig::default());
-    let tools = serde_json::from_value(json!([{ "tool": "edit_similarity" }])).unwrap();
-    let (by, why) = ("test".to_owned(), "replies differ in it".to_owned());
-    rewards.assign_domain("words", Assignment { example: "words".into(), tools, by, why });
-    Job {
-        began: Instant::now(),
-        config,
-        model: Some(place.model().into()),
-        hub_commits: BTreeMap::new(),
-        sizes: vec![examples.len()],
-        train: {
-            let mut list = ExampleList::default();
-            list.push_all(examples).unwrap();
-            list
-        },
-        heldout: Vec::new(),
-        demonstrations: Vec::new(),
-        preferences: Vec::new(),
-        heldout_preferences: Vec::new(),
-        suites: Vec::new(),
-        rewards,
-        agents: None,
-        resume: false,
-        interrupted,
-        output: OutputMode::Quiet,
-        build: Build::default(),
-    }
+    similarity_job(config, &place.model(), "w3w5w3", interrupted)
 }
 
 #[test]

@@ -4,16 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Response, Uri};
-use rlar_http::{ConnectionLimits, OpenConnections, accept, listen};
 use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, Sampling};
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+
+use crate::loopback::LoopbackServer;
 
 /// The name under which the base model is served.
 pub const BASE: &str = "policy";
@@ -65,16 +63,7 @@ pub struct State {
 pub struct StandIn {
     pub url: String,
     state: Arc<Mutex<State>>,
-    _stop: watch::Sender<bool>,
-    runtime: Option<Runtime>,
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+    _server: LoopbackServer,
 }
 
 fn load(folder: &Path) -> Option<Policy> {
@@ -97,10 +86,6 @@ impl StandIn {
             sampled_by: BTreeSet::new(),
         };
         let state = Arc::new(Mutex::new(state));
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let guard = runtime.enter();
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
         let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -109,13 +94,8 @@ impl StandIn {
             let response = response.body(Body::from(text)).unwrap();
             async move { response }
         };
-        let (stop, stopped) = watch::channel(false);
-        let limits =
-            ConnectionLimits { max_connections: 100, head_timeout: Duration::from_secs(30), drain: Duration::ZERO };
-        let router = Router::new().fallback(handler);
-        tokio::spawn(accept(listener, router, limits, OpenConnections::default(), stopped));
-        drop(guard);
-        Self { url, state, _stop: stop, runtime: Some(runtime) }
+        let server = LoopbackServer::start(Router::new().fallback(handler));
+        Self { url: server.url.clone(), state, _server: server }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

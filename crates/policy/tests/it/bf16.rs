@@ -1,4 +1,5 @@
-//! Matrix products in bfloat16 on the CPU.
+//! Matrix products in bfloat16 on the CPU, on a processor that has them. On others there is nothing to test but the refusal
+//! (`fused_agrees_with_plain.rs`).
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -42,7 +42,7 @@ fn every_process_of_a_run_says_what_it_computes_on() {
         "{}",
         first.kernel
     );
-    // The name of the machine is nobody's business.
+    // The name of the machine is not recorded: runs are passed on.
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     assert!(host.trim().len() < 5 || !text.contains(host.trim()), "{text}");
     if cfg!(target_os = "linux") {

@@ -55,7 +55,7 @@ fn pids(folder: &Path) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// Waits until the processes have ended; one that nobody has waited for has ended, too.
+/// Waits until the processes have ended; a zombie has ended, too.
 fn assert_all_end(pids: &[String]) {
     let runs = |pid: &String| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -90,7 +90,7 @@ async fn a_server_that_is_killed_has_ended_and_leaves_nothing_behind() {
         if let Some(how) = process.ended() {
             break how;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "nobody saw the end");
+        assert!(began.elapsed() < Duration::from_secs(20), "the end was not noticed");
         std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!((how.as_str(), process.ended().as_deref()), ("exit status: 137", Some("exit status: 137")));

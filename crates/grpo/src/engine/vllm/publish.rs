@@ -168,7 +168,7 @@ impl VllmEngine {
 
     /// Publishes the policy's weights, which have taken `weight_version` training steps, to all servers that can be reached
     /// and do not have them yet. Returns a sampler that uses them. An error if no server has them. Servers of this run that
-    /// have ended are started again; while others sample, nobody waits for them.
+    /// have ended are started again; while others sample, they are not waited for.
     pub fn publish(&self, policy: &Policy, weight_version: u64) -> Result<VllmSampler, TrainError> {
         let label = format!("{}-{weight_version}", self.shared.session);
         let servers = &self.shared.servers;

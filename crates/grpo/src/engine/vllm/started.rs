@@ -175,7 +175,7 @@ pub(super) struct RestartResult {
     pub is_starting: bool,
 }
 
-/// Ports of this machine on which nobody listens.
+/// Free ports of this machine.
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     // All are held until the last is found, so that none is found twice.
     let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;

@@ -264,7 +264,7 @@ pub fn product_bf16([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
 }
 
 /// Does what [`super::matmul`] does on all threads, with the elements of `a` and `b` rounded to bfloat16 (to nearest, ties
-/// to even) and sums in `f32`.
+/// to even; denormal numbers are 0) and sums in `f32`.
 ///
 /// # Panics
 /// When a view is too small for its shape, and on a processor without the instructions ([`has_bf16`]).
