@@ -15,6 +15,8 @@ pub struct ProbeCase<'e> {
     pub kind: ProbeKind,
     /// The reply that the tool scores.
     pub reply: Completion,
+    /// Whether the reply shows the working by which it comes to its answer.
+    pub shows_working: bool,
 }
 
 /// The kind of reply in a probe case, which decides how the tool must score the reply.
@@ -48,7 +50,11 @@ impl ProbeKind {
 
 impl<'e> ProbeCase<'e> {
     fn new(example: &'e Example, kind: ProbeKind, reply: impl Into<String>) -> Self {
-        Self { example, kind, reply: Completion::whole(reply.into()) }
+        Self { example, kind, reply: Completion::whole(reply.into()), shows_working: false }
+    }
+
+    fn with_working(self) -> Self {
+        Self { shows_working: true, ..self }
     }
 }
 
@@ -170,9 +176,6 @@ fn add_known_replies<'e>(
             {
                 add(ProbeKind::Good, near);
             }
-            if card.role != ToolRole::Constraint && card.needs_reference && !card.bare {
-                add_worked_solutions(example, examples, &mut add);
-            }
             let wrong_answers = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
             for wrong in wrong_answers {
                 if let Some(sentence) = in_a_sentence(&wrong, card) {
@@ -182,6 +185,9 @@ fn add_known_replies<'e>(
             }
             if let Some(half_right) = half_right(example, examples) {
                 add(ProbeKind::HalfRight, half_right);
+            }
+            if card.role != ToolRole::Constraint && card.needs_reference {
+                add_worked_replies(example, examples, card, cases);
             }
         }
         (None, Some(good)) => {
@@ -196,21 +202,45 @@ fn add_known_replies<'e>(
     }
 }
 
-/// Adds the worked solution from which an example's reference was taken as a good reply, and as bad ones the same with a
-/// wrong answer at its end and that of an example with another reference: in training, replies reason before they answer.
-fn add_worked_solutions(example: &Example, examples: &[&Example], add: &mut impl FnMut(ProbeKind, String)) {
-    let Some(worked) = &example.worked_solution else { return };
-    add(ProbeKind::Good, worked.clone());
-    let reference = example.reference.as_deref().unwrap_or_default();
-    if let (Some(at), Some(wrong)) = (worked.rfind(reference), perturbed(reference)) {
-        add(ProbeKind::Bad, format!("{}{wrong}{}", &worked[..at], &worked[at + reference.len()..]));
+/// Adds a reply that shows its working as a good one, and as bad ones the same with a wrong answer at its end and that to an
+/// example with another reference: in training, replies reason before they answer. A tool that wants the answer alone gets
+/// only demonstrations, which show what the policy's replies look like.
+fn add_worked_replies<'e>(
+    example: &'e Example,
+    examples: &[&'e Example],
+    card: &ToolCard,
+    cases: &mut Vec<ProbeCase<'e>>,
+) {
+    let worked_reply =
+        |e: &'e Example| worked_demonstration(e).or_else(|| e.worked_solution.as_deref().filter(|_| !card.bare));
+    let Some(worked) = worked_reply(example) else { return };
+    let mut add = |kind, reply: &str| cases.push(ProbeCase::new(example, kind, reply).with_working());
+    add(ProbeKind::Good, worked);
+    if let Some(wrong) = with_wrong_answer(worked, example) {
+        add(ProbeKind::Bad, &wrong);
     }
     let at = examples.iter().position(|e| e.id == example.id).map_or(0, |at| at + 1);
-    let others = examples.iter().cycle().skip(at).take(examples.len());
-    let wrong = others.filter(|e| e.reference != example.reference).find_map(|e| e.worked_solution.clone());
-    if let Some(wrong) = wrong {
+    let others = examples.iter().copied().cycle().skip(at).take(examples.len());
+    if let Some(wrong) = others.filter(|e| e.reference != example.reference).find_map(worked_reply) {
         add(ProbeKind::Bad, wrong);
     }
+}
+
+/// The demonstration of an example if it is right and shows its working: it ends with the reference, and something stands
+/// before it. `None` without reference or demonstration. Other demonstrations may be wrong, and are no evidence.
+pub(crate) fn worked_demonstration(example: &Example) -> Option<&str> {
+    let (demonstration, reference) = (example.demonstration.as_deref()?, example.reference.as_deref()?.trim());
+    let working = demonstration.trim_end().trim_end_matches('.').strip_suffix(reference)?;
+    let is_separate = working.ends_with(|c: char| c.is_whitespace() || c == '=' || c == ':');
+    (!reference.is_empty() && is_separate && !working.trim().is_empty()).then_some(demonstration)
+}
+
+/// A reply with the reference of its example replaced by a wrong answer where it last occurs; `None` where it does not
+/// occur, or no wrong answer can be made.
+pub(crate) fn with_wrong_answer(reply: &str, example: &Example) -> Option<String> {
+    let reference = example.reference.as_deref()?.trim();
+    let (at, wrong) = (reply.rfind(reference)?, perturbed(reference)?);
+    Some(format!("{}{wrong}{}", &reply[..at], &reply[at + reference.len()..]))
 }
 
 /// Fewest words of a long reference, which good replies need not repeat word by word.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use rlar_data::Example;
 
 use crate::admission::counterexamples::Counterexample;
-use crate::admission::probes::{near_reference, wrong_answer};
+use crate::admission::probes::{near_reference, with_wrong_answer, worked_demonstration, wrong_answer};
 use crate::agents::block_evidence::MeasuredBlock;
 use crate::agents::plain_text::{clip, one_line};
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
@@ -201,12 +201,15 @@ fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredB
     format!(" Use {} and {}: the score is high only if both are.", call(first), call(second))
 }
 
-/// Adds to the prompt a good reply to the request's first example, and a bad one if one can be made; nothing if the
+/// Adds to the prompt a good reply to the request's first example, with its working where a demonstration shows it, and a bad one if one can be made; nothing if the
 /// example has neither a reference nor a demonstration.
 fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
     let Some(first) = request.examples.first() else { return prompt };
     let Some(good) = first.reference.as_ref().or(first.demonstration.as_ref()) else { return prompt };
-    let good = if first.reference.is_none() {
+    let worked = worked_demonstration(first);
+    let good = if let Some(worked) = worked {
+        worked.to_owned()
+    } else if first.reference.is_none() {
         good.clone()
     } else if !request.has_long_references() {
         format!("So the answer is {good}.")
@@ -214,7 +217,7 @@ fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
         near_reference(first).unwrap_or_else(|| good.clone())
     };
     let all: Vec<&Example> = request.examples.to_vec();
-    let bad = wrong_answer(first, &all);
+    let bad = worked.and_then(|worked| with_wrong_answer(worked, first)).or_else(|| wrong_answer(first, &all));
     let prompt = prompt.words("A good reply to the first prompt:\n").data("reply", clip(&good, 400));
     match bad {
         Some(bad) => prompt.words("A bad reply to it:\n").data("reply", clip(&bad, 400)),

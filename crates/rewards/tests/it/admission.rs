@@ -388,6 +388,35 @@ fn tools_are_examined_on_the_worked_solutions_of_the_data() {
     assert!(worked < bare, "likeness to the answer: {worked} and {bare}");
 }
 
+/// A tool that pays for a bare number only is useless to a policy that shows its working. Demonstrations say what the policy's
+/// replies look like; a wrong one is no evidence.
+#[test]
+fn tools_are_examined_on_replies_like_the_demonstrations() {
+    let admission = |task: &str, body: &str, demonstration: &dyn Fn(usize, usize) -> String| {
+        let row = |i: usize| {
+            let (a, b) = (i + 11, 3 * i + 20);
+            let (sum, demonstration) = ((a + b).to_string(), demonstration(a, b));
+            json!({ "prompt": format!("{a} + {b} ="), "reference": sum, "demonstration": demonstration }).to_string()
+        };
+        let rows: Vec<String> = (0..8).map(row).collect();
+        let examples = read_examples("sums.jsonl".as_ref(), rows.join("\n").as_bytes(), Needs::Prompt).unwrap();
+        let rewards = orchestrator(of_body("sums", task, "quality", body));
+        examine(&rewards.for_admission("sums").unwrap(), &examples, &[]).unwrap()
+    };
+    let whole_line = "said = reply.strip().removeprefix('So the answer is ').rstrip('.')\nreturn float(said == ref)";
+    let last_number =
+        "import re\nsaid = re.findall(r'\\d+', reply)\nreturn float(said[-1:] == [ref] and len(said) < 9)";
+    let bare = |a: usize, b: usize| (a + b).to_string();
+    let worked = |a: usize, b: usize| format!("{a}+{b}={}", a + b);
+    let wrong = |a: usize, b: usize| format!("{a}+{b}={}", a + b + 1);
+    let fails_on_working = |admission: &Admission| admission.failed().any(|c| c.name.contains("show their working"));
+    assert_eq!(admission("math", whole_line, &bare).status, Status::Admitted);
+    assert_eq!(admission("math", whole_line, &wrong).status, Status::Admitted);
+    let refused = admission("math", whole_line, &worked);
+    assert!(refused.status == Status::Refused && fails_on_working(&refused), "{refused:?}");
+    assert_eq!(admission("math", last_number, &worked).status, Status::Admitted);
+}
+
 #[test]
 fn half_right_replies_show_which_tools_pay_for_perfect_replies_only() {
     let examined = |tool: &str, rows: &[serde_json::Value]| {
