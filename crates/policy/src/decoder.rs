@@ -9,7 +9,7 @@ use crate::cache::KvCache;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::forward::ForwardPass;
-use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
+use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Spec};
 use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Products, Rope, plain};
 use crate::weight::Weight;
 use crate::weights::Weights;
@@ -207,13 +207,24 @@ impl Decoder {
     pub fn rounded(&self) -> Self {
         let mut view = self.clone();
         view.forward.rounded = true;
-        if view.forward.ops == Ops::Half {
+        let ops = view.forward.ops;
+        if matches!(ops, Ops::Half | Ops::Fused(Products::Bf16)) {
+            let is_product = |spec: &Spec| spec.form != Form::Vector && !self.is_table(spec);
             view.forward.weights = view.forward.weights.map(|spec, weight| match weight {
-                Weight::Dense(matrix) if spec.form != Form::Vector => Weight::Dense(matrix.clone().cast(DType::BF16)),
+                Weight::Dense(_) if is_product(spec) && ops.fused() => weight.with_bf16(),
+                Weight::Dense(matrix) if is_product(spec) => Weight::Dense(matrix.clone().cast(DType::BF16)),
                 _ => weight.clone(),
             });
         }
         view
+    }
+
+    /// Whether a tensor is a table of which only rows are looked up: the embeddings, unless they are also the output head,
+    /// and those of positions.
+    fn is_table(&self, spec: &Spec) -> bool {
+        let DecoderTensors { embedding, positions, head, .. } = &*self.tensors;
+        let tables = [Some(*embedding).filter(|table| *table != head.weight), *positions];
+        tables.into_iter().flatten().any(|table| self.layout().specs()[table.0].name == spec.name)
     }
 
     /// A view of this decoder that is batch-invariant: in a matrix product, the result of a row does not depend on the

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::NormKind;
+use crate::cache;
 use crate::device::ComputeDevice;
 use crate::layout::{Id, Layout, LinearTensors, NormTensors, Spec};
 use crate::ops::{self, Activation, Ops, plain};
@@ -52,7 +53,7 @@ impl ForwardPass {
         let track = |spec: &Spec, w: &Weight| match w {
             Weight::Dense(w) if spec.trained => Weight::Dense(w.clone().autodiff().require_grad()),
             Weight::Dense(w) => Weight::Dense(w.clone().autodiff()),
-            Weight::Quantised(_) => w.clone(),
+            Weight::Quantised(_) | Weight::WithBf16 { .. } => w.clone(),
         };
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
@@ -62,19 +63,28 @@ impl ForwardPass {
     pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
         let y = match (&self.weights[l.weight], l.bias) {
             (Weight::Dense(w), Some(bias)) => self.ops.affine(x.clone(), w.clone(), self.tensor(bias)),
-            (Weight::Dense(w), None) => self.ops.linear(x.clone(), w.clone()),
-            (Weight::Quantised(w), Some(bias)) => {
-                ops::quantised_linear(x.clone(), w.clone(), self.rounded) + self.tensor(bias)
-            }
-            (Weight::Quantised(w), None) => ops::quantised_linear(x.clone(), w.clone(), self.rounded),
+            (_, Some(bias)) => self.product(x, l.weight) + self.tensor(bias),
+            (_, None) => self.product(x, l.weight),
         };
         let (Some([a, b]), Some(lora), true) = (l.lora, self.layout().lora(), self.adapted) else { return y };
         let x = match self.dropout {
             Some(seed) if lora.lora_dropout > 0.0 => self.drop(x.clone(), lora.lora_dropout, seed ^ (a.0 as u64) << 32),
             _ => x.clone(),
         };
-        let low = self.ops.linear(x, self.tensor(a));
-        y + self.ops.linear(low, self.tensor(b)) * lora.scale()
+        y + self.product(&self.product(&x, a), b) * lora.scale()
+    }
+
+    /// The product `x · wᵀ` with a weight `[out, in]`, for `x` `[n, in]`: `[n, out]`.
+    fn product(&self, x: &Tensor<2>, weight: Id) -> Tensor<2> {
+        match &self.weights[weight] {
+            Weight::Dense(w) => self.ops.linear(x.clone(), w.clone()),
+            Weight::Quantised(w) => ops::quantised_linear(x.clone(), w.clone(), self.rounded),
+            Weight::WithBf16 { dense, rounded } => {
+                let [n, out] = [x.dims()[0], dense.dims()[0]];
+                let y = rounded.product(&cache::values(x.clone()));
+                Tensor::from_data(TensorData::new(y, [n, out]), &self.device)
+            }
+        }
     }
 
     /// Dropout: sets each element of `x` `[n, width]` to 0 with probability `share`, and divides the others by
@@ -105,7 +115,7 @@ impl ForwardPass {
     /// Looks up rows of a table (an embedding) by index: `[rows, width]`.
     pub fn rows(&self, table: Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
         match &self.weights[table] {
-            Weight::Dense(table) => {
+            Weight::Dense(table) | Weight::WithBf16 { dense: table, .. } => {
                 let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
                 table.clone().select(0, rows).cast(DType::F32)
             }
@@ -120,7 +130,9 @@ impl ForwardPass {
     /// output head `[vocab, d]`: `[n, 2]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, head: Id, targets: Arc<[u32]>) -> Tensor<2> {
         match &self.weights[head] {
-            Weight::Dense(head) => self.ops.token_log_probs(hidden, head.clone(), targets),
+            Weight::Dense(head) | Weight::WithBf16 { dense: head, .. } => {
+                self.ops.token_log_probs(hidden, head.clone(), targets)
+            }
             Weight::Quantised(head) => ops::quantised_log_probs(hidden, head.clone(), targets),
         }
     }

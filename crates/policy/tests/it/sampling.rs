@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use rlar_policy::ops::kernels::has_bf16;
 use rlar_policy::ops::{Ops, Products};
 use rlar_policy::{Engine, Finish, GenerationRequest, PrefixCache, Sampling, Sequence, StreamControl, sample_token};
 
@@ -33,6 +34,34 @@ fn log_probs_of_the_sampler_are_those_of_the_scorer() {
             }
         }
     }
+}
+
+/// On a processor that has the instructions, sampling rounds the matrices once instead of for every product.
+#[test]
+fn sampling_in_bfloat16_stays_near_the_scorer_and_does_not_depend_on_the_batch() {
+    if !has_bf16() {
+        return;
+    }
+    let policy = tiny::policy_on(Ops::Fused(Products::Bf16));
+    let single = tiny::policy_on(Ops::Fused(Products::Single));
+    let out = policy.engine(6).generate(&requests(), &sampling()).unwrap();
+    let mut differences = Vec::new();
+    for (request, samples) in requests().iter().zip(&out) {
+        let alone = policy.engine(1).deterministic().unwrap();
+        let alone = alone.generate(std::slice::from_ref(request), &sampling()).unwrap();
+        for (s, alone) in samples.iter().zip(&alone[0]) {
+            assert_eq!(s.tokens, alone.tokens);
+            let sequence = Sequence { prompt: &request.prompt, completion: &s.tokens };
+            for scorer in [&policy, &single] {
+                let scored = scorer.decoder.log_probs(&[sequence], 1.0).log_probs.into_data();
+                for (a, b) in scored.as_slice::<f32>().unwrap().iter().zip(&s.log_probs) {
+                    assert!((a - b).abs() < 0.05, "scorer {a}, sampler {b}");
+                    differences.push((a - b).abs());
+                }
+            }
+        }
+    }
+    assert!(differences.iter().any(|difference| *difference > 1e-4), "products in f32 would be nearer");
 }
 
 #[test]

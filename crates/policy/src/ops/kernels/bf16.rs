@@ -301,21 +301,81 @@ unsafe fn matmul_into([m, k, n]: [usize; 3], a: View, b: View, out: Tiles) {
             if depth > 0 {
                 b.from(left, start).pack::<TILE_COLUMNS>(depth, &mut packed_b[..panels * size_b]);
             }
-            let (packed_a, packed_b) = (&packed_a, &packed_b);
-            let blocks = m.div_ceil(ROWS);
-            let step = panels.div_ceil((4 * rayon::current_num_threads()).div_ceil(blocks).min(panels));
-            let parts = panels.div_ceil(step);
-            (0..blocks * parts).into_par_iter().for_each(|task| {
-                let (block, part) = (task % blocks, task / blocks);
-                for q in part * step..panels.min((part + 1) * step) {
-                    for p in block * ROWS / TILE_ROWS..row_panels.min((block + 1) * ROWS / TILE_ROWS) {
-                        let (a, b) = (&packed_a[p * size_a..][..size_a], &packed_b[q * size_b..][..size_b]);
-                        // SAFETY: the processor was asked; the tile starts inside the result, whose memory the caller
-                        // vouches for, and belongs to this task.
-                        unsafe { out.compute(p * TILE_ROWS, left + q * TILE_COLUMNS, a, b) }
-                    }
-                }
-            });
+            // SAFETY: the processor was asked, and the caller vouches for the result, in which this block of columns starts.
+            unsafe { multiply(depth, &packed_a[..row_panels * size_a], &packed_b[..panels * size_b], left, out) }
         }
+    }
+}
+
+/// Multiplies the panels of all rows of `a` with some panels of `b`, on all threads. The first of these is the columns of
+/// the result from `left` on.
+///
+/// # Safety
+/// The processor has bfloat16 instructions. All panels have `depth` elements along the inner dimension, their tiles start
+/// inside the result, which may be written (with `add`, also read).
+unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], left: usize, out: Tiles) {
+    // Without inner elements, the panels are empty, and the result is still written.
+    let (size_a, size_b) = (depth.div_ceil(2) * TILE_ROWS, depth.div_ceil(2) * TILE_COLUMNS);
+    let row_panels = out.rows.div_ceil(TILE_ROWS);
+    let panels = if size_b == 0 { (out.columns - left).min(COLUMNS).div_ceil(TILE_COLUMNS) } else { b.len() / size_b };
+    let blocks = out.rows.div_ceil(ROWS);
+    let step = panels.div_ceil((4 * rayon::current_num_threads()).div_ceil(blocks).min(panels));
+    let parts = panels.div_ceil(step);
+    (0..blocks * parts).into_par_iter().for_each(|task| {
+        let (block, part) = (task % blocks, task / blocks);
+        for q in part * step..panels.min((part + 1) * step) {
+            for p in block * ROWS / TILE_ROWS..row_panels.min((block + 1) * ROWS / TILE_ROWS) {
+                let (a, b) = (&a[p * size_a..][..size_a], &b[q * size_b..][..size_b]);
+                // SAFETY: the caller vouches for the processor and the result; the tile belongs to this task alone.
+                unsafe { out.compute(p * TILE_ROWS, left + q * TILE_COLUMNS, a, b) }
+            }
+        }
+    });
+}
+
+/// A matrix `[rows, columns]` in bfloat16, packed once for many products.
+#[derive(Debug)]
+pub struct Bf16Matrix {
+    panels: Vec<u32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Bf16Matrix {
+    /// Rounds a matrix with these rows, of `columns` elements each, to bfloat16 (to nearest, ties to even).
+    ///
+    /// # Panics
+    /// Without columns, and on a processor without the instructions ([`has_bf16`]).
+    pub fn new(w: &[f32], columns: usize) -> Self {
+        assert!(has_bf16() && columns > 0, "this processor has no instructions for bfloat16");
+        let rows = w.len() / columns;
+        let mut panels = vec![0u32; rows.div_ceil(TILE_COLUMNS) * TILE_COLUMNS * columns.div_ceil(2)];
+        Lines { data: w, line: columns, step: 1, count: rows }.pack::<TILE_COLUMNS>(columns, &mut panels);
+        Self { panels, rows, columns }
+    }
+
+    /// The product `x · wᵀ` `[n, rows]` for `x` `[n, columns]`, which is rounded to bfloat16, with sums in `f32`. The
+    /// result of a row does not depend on the other rows.
+    pub fn product(&self, x: &[f32]) -> Vec<f32> {
+        let (n, width) = (x.len() / self.columns, self.rows);
+        let mut out: Vec<f32> = Vec::with_capacity(n * width);
+        if n == 0 || width == 0 {
+            return out;
+        }
+        let mut packed = vec![0u32; n.div_ceil(TILE_ROWS) * TILE_ROWS * self.columns.div_ceil(2)];
+        Lines { data: x, line: self.columns, step: 1, count: n }.pack::<TILE_ROWS>(self.columns, &mut packed);
+        let tiles = Tiles { start: out.as_mut_ptr(), width, rows: n, columns: width, add: false };
+        // SAFETY: `new` has asked the processor. `n · width` elements are reserved, and each of them is written without
+        // being read, since `add` is false.
+        unsafe {
+            multiply(self.columns, &packed, &self.panels, 0, tiles);
+            out.set_len(n * width);
+        }
+        out
+    }
+
+    /// Number of bytes that the matrix takes in memory.
+    pub fn size(&self) -> usize {
+        4 * self.panels.len()
     }
 }

@@ -115,8 +115,8 @@ pub enum Products {
     Single,
     /// In `f32`; the result of a row does not depend on the other rows, bit for bit.
     BatchInvariant,
-    /// With inputs rounded to bfloat16 and sums in `f32`, except for few rows, where reading the weights takes longer than
-    /// the products.
+    /// With inputs rounded to bfloat16 and sums in `f32`, except for few rows, where rounding the weights takes longer than
+    /// the products. Sampling, which has few rows, rounds them once ([`super::Bf16Matrix`]).
     Bf16,
 }
 

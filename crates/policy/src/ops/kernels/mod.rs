@@ -1,8 +1,8 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
 //! There are three kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
-//! element that it can access is inside its slice. [`matmul_bf16`] uses the processor's instructions, after asking for them,
-//! and writes disjoint tiles from several threads. `simd!` compiles one body for several instruction sets and calls
+//! element that it can access is inside its slice. The products in bfloat16 use the processor's instructions, after asking for them,
+//! and write disjoint tiles from several threads. `simd!` compiles one body for several instruction sets and calls
 //! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
 //! of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]
@@ -206,7 +206,7 @@ mod softmax;
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
 pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
 pub use attention_cached::{KvSlot, attention_cached};
-pub use bf16::{has_bf16, matmul_bf16, product_bf16};
+pub use bf16::{Bf16Matrix, has_bf16, matmul_bf16, product_bf16};
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
