@@ -68,7 +68,7 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
             &format!("job.yaml:{python}: `rewards.python[0]`: rewad.py does not exist"),
             "did you mean `reward.py`?",
             &format!("job.yaml:{library}: `rewards.library`: the library tools-of-nobody does not exist"),
-            "`rlar fetch-rewards",
+            "`rlar fetch-rewards --config job.yaml --library tools-of-nobody`",
             &format!("job.yaml:{suites}: `eval.suites[0]`: suite gsm8 is neither"),
             "did you mean `gsm8k`?",
             &format!("job.yaml:{suites}: `eval.suites[1]`: suite `mine`: no tool `exact_mach`"),
@@ -77,6 +77,16 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
             "did you mean `last_number`?",
         ],
     );
+}
+
+#[test]
+fn before_the_first_fetch_the_command_that_fills_the_library_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let fill = "`rlar fetch-rewards --config multitask.yaml --library library/multitask`";
+    for command in ["check", "train"] {
+        let out = run(folder.path(), &[command, "--config", "multitask.yaml"]);
+        refused(&out, 2, &["the library library/multitask does not exist yet", fill]);
+    }
 }
 
 /// The file and the id of every prompt for which `rlar rewards choose` chooses with some changes to the smoke config.
