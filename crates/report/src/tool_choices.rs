@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::Path;
 
+use rlar_run::shortened;
 use rlar_view::answer::NoAnswer;
 use rlar_view::assignments::{AssignedTool, NameCount, assignments};
 use rlar_view::json_lines::FileProblem;
@@ -13,7 +14,7 @@ use rlar_view::shown_text::clipped;
 /// Largest number of assignments that are grouped; further ones are only counted.
 const MAX_ASSIGNMENTS: usize = 20_000;
 /// Number of characters of a reason, by which assignments are told apart.
-const MAX_REASON: usize = 240;
+const MAX_REASON: usize = 600;
 /// Largest number of tools of a choice that are shown.
 const MAX_TOOLS: usize = 12;
 
@@ -55,7 +56,7 @@ pub fn tool_choices(run: &Path) -> Result<ToolChoices, NoAnswer> {
         if row.tools.len() > MAX_TOOLS {
             tools.push(format!("{} more", row.tools.len() - MAX_TOOLS));
         }
-        let choice = ToolChoice { tools, by: row.by, why: clipped(row.why.text, MAX_REASON), prompts: 0 };
+        let choice = ToolChoice { tools, by: row.by, why: shortened(&row.why.text, MAX_REASON), prompts: 0 };
         *counts.entry(choice).or_default() += 1;
     }
     let mut choices: Vec<ToolChoice> =

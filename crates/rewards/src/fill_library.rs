@@ -18,6 +18,7 @@ use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, Veri
 use crate::library::folder::{ADMISSION, Library};
 use crate::library::task_labels::{PromptLabel, TASKS};
 use crate::measure_tools::measure_tools;
+use crate::other_tasks::{is_from_agents, tell_of_other_tasks};
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
@@ -152,6 +153,9 @@ pub fn fetch_rewards(
         add_new_tools(request, agents, &mut rewards, known, &mut report, on_event)?;
         report.unfit = unfit(agents, report.verifiers);
         measure(request, &mut rewards, on_event)?;
+    } else {
+        let library = rewards.library();
+        tell_of_other_tasks(request, library, |example| task_label(library, example), on_event);
     }
     let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     for (example, error) in uncovered {
@@ -179,11 +183,6 @@ fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, C
             }
         })
         .collect()
-}
-
-/// Whether an agent wrote a tool (a verifier) or found it (a reward model of the Hub).
-fn is_from_agents(card: &ToolCard) -> bool {
-    card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
 }
 
 /// The examples for which a tool is chosen.
@@ -263,6 +262,7 @@ fn add_new_tools(
     on_event: &mut dyn FnMut(AgentEvent),
 ) -> Result<(), RewardError> {
     let labels = agents.classify(&request.examples.iter().collect::<Vec<_>>());
+    tell_of_other_tasks(request, rewards.library(), |example| labels.label_of(example), on_event);
     if agents.llm.is_some() {
         write_labels(request, &labels)?;
         rewards.read_task_labels(request.folder)?;

@@ -40,6 +40,7 @@ pub mod admission;
 pub mod agents;
 mod fill_library;
 mod measure_tools;
+mod other_tasks;
 mod orchestrator;
 pub mod cache;
 pub mod weights;

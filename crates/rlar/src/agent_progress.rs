@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use rlar_net::llm::ChatProgress;
 use rlar_rewards::agents::{LlmEvent, LlmEventKind, LlmObserver};
-use rlar_run::{Activity, OngoingWork, Progress};
+use rlar_run::{Activity, OngoingWork, Progress, shortened};
 use serde_json::json;
 
 use crate::output::mode;
 
 /// Maximum number of characters that are shown of the reason why a reply could not be used.
-const REASON_CHARS: usize = 160;
+const REASON_CHARS: usize = 300;
 
 /// Fewest tokens of a reply whose speed is shown.
 const MIN_TIMED_TOKENS: u64 = 8;
@@ -98,7 +98,7 @@ fn show(event: &LlmEvent, activity: &Activity, requests: &mut BTreeMap<String, R
         }
         LlmEventKind::Rejected(why) => {
             requests.remove(&name);
-            let why: String = why.chars().take(REASON_CHARS).collect();
+            let why = shortened(why, REASON_CHARS);
             mode().say(&format!("{name}: not usable: {why}"));
             mode().event("llm", json!({ "role": event.role, "task": event.task, "rejected": why }));
         }

@@ -40,7 +40,7 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
     }
     // Functions are examined on the prompts, so all of these must have been read.
     let mut has_rewards = is_readable || loaded.config.rewards.python.is_empty();
-    match setup::library(loaded.config.rewards.library.as_deref().map(Path::new)) {
+    match setup::configured_library(&loaded) {
         Ok(library) => {
             let unknown = unknown_names(&loaded, &library);
             if !unknown.is_empty() {

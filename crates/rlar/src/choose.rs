@@ -12,7 +12,7 @@ use crate::agent_progress::AgentProgress;
 use crate::cli::{ChoosingAgent, ConfigArguments};
 use crate::error::BadRequestExt;
 use crate::output::{print, print_note, print_notes};
-use crate::setup;
+use crate::setup::{self, LoadedConfig};
 
 pub fn run(
     folder: Option<&Path>,
@@ -46,25 +46,40 @@ pub fn run(
     };
     let agents = agents.map(|agents| agents.observed_by(progress.observer()));
     let mut chooser = agents.as_ref().map(|agents| agents.chooser(rewards.library()));
-    for example in examples.iter() {
+    for (example, file) in examples.iter().zip(files_of_prompts(&loaded, data)) {
         let example = &example?;
         let by_llm = chooser.as_mut().map(|chooser| chooser.choose(example));
         let assignment: Assignment = match by_llm {
             Some(Ok(assignment)) => assignment,
             Some(Err(why)) => {
-                print_note(format!("example `{}`: {why}; the builtin agent chooses\n", example.id))?;
+                let place = file.as_ref().map_or(String::new(), |file| format!("{file}: "));
+                print_note(format!("example `{place}{}`: {why}; the builtin agent chooses\n", example.id))?;
                 rewards.choose(example)?
             }
             None => rewards.choose(example)?,
         };
         let tools: Vec<_> = assignment.tools.iter().map(|t| json!({ "tool": t.tool, "weight": t.weight })).collect();
-        print(format!(
-            "{}\n",
-            json!({ "id": example.id, "tools": tools, "by": assignment.by, "why": assignment.why })
-        ))?;
+        let mut choice = json!({ "id": example.id, "tools": tools, "by": assignment.by, "why": assignment.why });
+        if let Some(file) = file {
+            choice["file"] = file.into();
+        }
+        print(format!("{choice}\n"))?;
     }
     progress.end();
     Ok(())
+}
+
+/// The file of every prompt, in their order, where the config has several data sets: an id is unique in its data set only.
+/// `None` for each prompt of one data set, and for those of `data`, which replace the config's.
+fn files_of_prompts(loaded: &LoadedConfig, data: Option<&Path>) -> impl Iterator<Item = Option<String>> {
+    let config = &loaded.config.data;
+    let mut sets = config.sets("train", &config.train, |domain| &domain.train);
+    if data.is_some() || sets.len() < 2 {
+        sets.clear();
+    }
+    let of_sets = sets.into_iter().zip(&loaded.sizes);
+    let files = of_sets.flat_map(|(set, size)| std::iter::repeat_n(set.files.map(ToString::to_string), *size));
+    files.chain(std::iter::repeat(None))
 }
 
 fn read_prompts(path: &Path) -> Result<ExampleList> {

@@ -22,8 +22,8 @@ pub fn run(arguments: &InitArguments) -> Result<()> {
         return Err(bad_request(format!("--data {data}: there are no rows")));
     };
     model::check(&arguments.model, None).bad_request()?;
-    let text = config(&data, &arguments.model.to_string_lossy(), &Understood::of(rows, &first));
     let output = &arguments.output;
+    let text = config(output, &data, &arguments.model.to_string_lossy(), &Understood::of(rows, &first));
     if output.exists() {
         return Err(bad_request(format!("--output {} exists; name another file", output.display())));
     }
@@ -66,16 +66,19 @@ impl Understood {
     }
 }
 
-/// The YAML text of the config for a data file and a model, given as the paths to write into it.
-fn config(data: &str, model: &str, understood: &Understood) -> String {
+/// The YAML text of the config at the path `output`, for a data file and a model, given as the paths to write into it. The
+/// run's folder has the name of the config, so that two configs of a folder do not share one.
+fn config(output: &Path, data: &str, model: &str, understood: &Understood) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = String::from(
         "# A job of GRPO. Every key: docs/reference/config.md, or `rlar config schema --markdown`.\nversion: 1\nseed: 0\n",
     );
+    let run = format!("runs/{}", output.file_stem().unwrap_or_default().to_string_lossy());
     let _ = write!(
         out,
-        "run:\n  folder: runs/first       # checkpoints, metrics, rollouts and the final model\nmodel:\n  path: {}\n  \
+        "run:\n  # Checkpoints, metrics, rollouts and the final model.\n  folder: {}\nmodel:\n  path: {}\n  \
          # Trains an adapter instead of all weights. Without this key all weights are trained.\n  lora:\n    rank: 16\n",
+        quoted(&run),
         quoted(model)
     );
     let _ = writeln!(out, "data:");

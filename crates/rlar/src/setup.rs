@@ -279,6 +279,20 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
     }
 }
 
+/// The tools of the library that a config names; without one, those built into rlar. The error for a library that does not
+/// exist yet names the command that fills it.
+pub fn configured_library(loaded: &LoadedConfig) -> Result<Library> {
+    let folder = loaded.config.rewards.library.as_deref();
+    if let Some(folder) = folder.filter(|folder| !Path::new(folder).is_dir()) {
+        let config = loaded.path.strip_prefix("embedded/configs").unwrap_or(&loaded.path).display();
+        bail!(
+            "the library {folder} does not exist yet; run this first, it fills the library: `rlar fetch-rewards --config \
+             {config} --library {folder}`"
+        );
+    }
+    library(folder.map(Path::new))
+}
+
 /// What a config's tools run with: limits, packages, device, language model and model hub.
 pub fn tool_context(loaded: &LoadedConfig) -> Result<ToolContext> {
     let rewards = &loaded.config.rewards;
@@ -325,7 +339,7 @@ pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Or
     let rewards = &config.rewards;
     let needs_agents = rewards.agent == Agent::Llm || rewards.evolve.is_some();
     let agents = needs_agents.then(|| agents(config, &context)).transpose()?;
-    let mut library = library(rewards.library.as_deref().map(Path::new))?;
+    let mut library = configured_library(loaded)?;
     functions::add(&mut library, &mut context, loaded)?;
     let options = OrchestratorConfig {
         allow_unadmitted: rewards.unadmitted == Unadmitted::Allow,

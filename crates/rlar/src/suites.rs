@@ -180,7 +180,7 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
         suite.lines.clear();
     }
     suite.check_samples_differ().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
-    let mut library = setup::library(config.rewards.library.as_deref().map(Path::new))?;
+    let mut library = setup::configured_library(loaded)?;
     if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
         library = setup::library(None)?;
     }

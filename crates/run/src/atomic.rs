@@ -14,7 +14,7 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     let temporary = path.with_file_name(name);
     write_synced(&temporary, contents)?;
     fs::rename(&temporary, path).map_err(RunError::io(path, "cannot rename into place"))?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    sync_folder(folder_of(path))
 }
 
 /// Syncs a file and its folder, so that the file survives a crash of the machine. Where a sync fails on a full disk,
@@ -27,7 +27,7 @@ pub fn sync_or_rewrite(path: &Path, disk: Disk) -> Result<(), RunError> {
         if !sync_failed {
             let synced = File::open(path).and_then(|f| f.sync_all()).map_err(cannot_write);
             sync_failed = synced.is_err();
-            return synced.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
+            return synced.and_then(|()| sync_folder(folder_of(path)));
         }
         write_atomic(path, &fs::read(path).map_err(cannot_write)?)
     })
@@ -38,6 +38,11 @@ pub(crate) fn write_synced(path: &Path, contents: &[u8]) -> Result<(), RunError>
     let mut file = File::create(path).map_err(RunError::io(path, "cannot create"))?;
     file.write_all(contents).map_err(RunError::io(path, "cannot write"))?;
     file.sync_all().map_err(RunError::io(path, "cannot write"))
+}
+
+/// The folder that a file is in: the current one, `.`, for a bare file name, whose parent is the empty path.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Syncs a folder, so that names created in it or renamed into it survive a crash of the machine.

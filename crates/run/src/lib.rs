@@ -58,4 +58,4 @@ pub use journal::Journal;
 pub use percent::percent;
 pub use progress::Progress;
 pub use records::Records;
-pub use terminal::{COLUMNS, OutputMode, StandardError, above_bar, fill, wrap};
+pub use terminal::{COLUMNS, OutputMode, StandardError, above_bar, fill, shortened, wrap};

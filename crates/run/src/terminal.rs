@@ -136,6 +136,20 @@ pub fn fill<'a>(parts: impl IntoIterator<Item = &'a str>, separator: &str) -> St
     text
 }
 
+/// A text of at most `max_chars` characters for people. A longer one is cut behind the last word that fits, or within a word
+/// that takes up more than half of it; ` …` marks the cut.
+pub fn shortened(text: &str, max_chars: usize) -> String {
+    if text.chars().nth(max_chars).is_none() {
+        return text.to_owned();
+    }
+    let room = max_chars.saturating_sub(2);
+    let end = text.char_indices().nth(room).map_or(text.len(), |(end, _)| end);
+    // Room for a word that would fit exactly: it ends where the next character is a space.
+    let is_between_words = text[end..].starts_with(char::is_whitespace);
+    let last_word = text[..end].rfind(char::is_whitespace).filter(|at| *at >= end / 2 && !is_between_words);
+    format!("{} …", text[..last_word.unwrap_or(end)].trim_end())
+}
+
 /// Breaks a line that is longer than [`COLUMNS`] columns into several lines, at spaces.
 pub fn wrap(line: &str) -> String {
     if line.chars().count() < COLUMNS { line.to_owned() } else { fill(line.split_whitespace(), " ") }

@@ -218,7 +218,7 @@ function assignmentSection(run, assigned, parameters) {
         { title: "Example", cell: (row) => row.example },
         { title: "Tools", cell: (row) => tools(row) || element("span", { class: "bad" }, "none fits") },
         { title: "Chosen by", cell: (row) => row.by },
-        { title: "Why", text: true, cell: (row) => row.why.text },
+        { title: "Why", text: true, cell: (row) => row.why.text + (row.why.cut ? " …" : "") },
       ],
       assigned.rows,
     ),

@@ -45,7 +45,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let before: Option<f64> = evaluate_once(run, "before.json", done, || method.accuracy(&state.trainer.model))?;
     state.counters.seconds.evaluation += measuring.elapsed().as_secs_f64();
     announce_preferred(job.output, "before", before);
-    let progress = progress(job, "train-rm", config.train.steps, done).with_a_line_per_step();
+    let progress = progress(job, "train-rm", config.train.steps, done);
     let log = MetricsLog::open(run, METRICS, done, true, progress)?;
     clock.count_outside(&mut state.counters.seconds);
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };

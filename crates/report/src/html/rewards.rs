@@ -7,7 +7,7 @@ use rlar_view::library::{AdmissionView, ReplacementPage, ToolView};
 use super::parts::{cell, command, for_each_run, numbers, sub_heading, table, words};
 use crate::ReportedRun;
 use crate::commands::run_command;
-use crate::shown::{count, number, number_or_dash, shown_beginning, shown_cut};
+use crate::shown::{count, number, number_or_dash, shown, shown_beginning, shown_cut};
 use crate::tool_choices::ToolChoice;
 
 /// Largest number of tools, of choices and of pages about replacements of a run.
@@ -129,10 +129,10 @@ fn choices(run: &ReportedRun) -> Markup {
             html! { code { @if choice.tools.is_empty() { "none" } @else { (shown_cut(&choice.tools.join(", "), 400)) } } },
             cell(shown_cut(&choice.by, 80)),
             cell(choice.prompts),
-            cell(shown_cut(&choice.why, 400)),
+            cell(shown(&choice.why)),
         ]
     };
-    let headings = [words("Tools"), words("Chosen by"), numbers("Prompts"), words("Why (shortened)")];
+    let headings = [words("Tools"), words("Chosen by"), numbers("Prompts"), words("Why")];
     let rows: Vec<_> = choices.choices.iter().take(MAX_CHOICES).map(row).collect();
     let more = choices.choices.len() - rows.len();
     let caption =

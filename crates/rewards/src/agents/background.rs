@@ -225,14 +225,13 @@ impl AgentThread {
                 return;
             }
         };
-        let is_for_domain = group.is_some_and(|group| {
+        let for_domain = group.filter(|group| {
             self.settled.record(group.clone(), &selection);
-            group.is_declared && self.settled.is_settled(&group)
+            group.is_declared
         });
-        let result = if is_for_domain {
-            AgentResult::Domain(domain(example).to_owned(), selection.assignment)
-        } else {
-            AgentResult::Prompt(index, selection.assignment)
+        let result = match for_domain.and_then(|group| self.settled.of_group(&group)) {
+            Some(settled) => AgentResult::Domain(domain(example).to_owned(), settled.clone()),
+            None => AgentResult::Prompt(index, selection.assignment),
         };
         let _ = self.results.send(result);
     }

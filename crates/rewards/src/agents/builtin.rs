@@ -282,7 +282,7 @@ impl BuiltinAgent {
             example: id.to_owned(),
             tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }],
             by: "builtin".into(),
-            why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),
+            why: format!("fixed rules chose: {why}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })
     }
 }

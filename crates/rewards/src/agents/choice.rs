@@ -2,6 +2,7 @@
 //! or plain words that name tools.
 
 use rlar_net::llm::ChatReply;
+use rlar_run::shortened;
 use serde_json::{Map, Value};
 
 use crate::agents::offered::OfferedTool;
@@ -91,7 +92,7 @@ fn parse_arguments(fields: &Map<String, Value>, offered: &[OfferedTool]) -> Resu
     Ok(ParsedChoice {
         tools: checked(tools, offered)?,
         for_whole_task: fields.get("task_decides").and_then(Value::as_bool) == Some(true),
-        reason: reason.map_or("no reason given".into(), |reason| clip(&reason, REASON_CHARS)),
+        reason: reason.map_or("no reason given".into(), |reason| shortened(&reason, REASON_CHARS)),
     })
 }
 
@@ -120,7 +121,7 @@ fn parse_words(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, Stri
     Ok(ParsedChoice {
         tools: checked(tools, offered)?,
         for_whole_task: said.to_lowercase().starts_with("true"),
-        reason: clip(&one_line(text), REASON_CHARS),
+        reason: shortened(&one_line(text), REASON_CHARS),
     })
 }
 

@@ -54,7 +54,8 @@ pub struct LlmConfig {
     /// Fewer are sent if the server says that it takes fewer, or while it is overloaded.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
-    /// Number of tokens that prompt and reply share in the model's context. When absent, the server is asked.
+    /// Number of tokens that prompt and reply share in the model's context. When absent, the server is asked; a local model
+    /// then has its own context, which is also the most that it can have.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 256))]
     pub context: Option<u64>,
@@ -132,7 +133,8 @@ impl LlmConfig {
             }
             (None, Some(path), None, _) => {
                 let local = LocalLlm::load(Path::new(path), "cpu", self.concurrency);
-                Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
+                let local = local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?;
+                Arc::new(local.with_context(self.context))
             }
             (None, None, Some(url), Some(model)) => {
                 let limits = LlmLimits {

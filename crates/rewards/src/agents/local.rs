@@ -24,6 +24,7 @@ pub struct LocalLlm {
     /// Signalled when a batch has ended.
     ended: Condvar,
     name: String,
+    /// Number of tokens that prompt and reply share.
     context: u64,
     concurrency: usize,
 }
@@ -67,6 +68,12 @@ impl LocalLlm {
         })
     }
 
+    /// The model with a context of at most `tokens`, which prompt and reply share; `None` for as many as the model has.
+    #[must_use]
+    pub fn with_context(self, tokens: Option<u64>) -> Self {
+        Self { context: tokens.map_or(self.context, |tokens| tokens.min(self.context)), ..self }
+    }
+
     fn error(&self, why: &dyn std::fmt::Display) -> LlmError {
         LlmError::Request { address: self.name.clone(), message: why.to_string() }
     }
@@ -95,7 +102,8 @@ impl LocalLlm {
         let (used, context) = (prompt.len() as u64, self.context);
         if used >= context {
             let message = format!(
-                "{}: the chat has {used} tokens, and the model's context holds {context}; use a model with a longer context",
+                "{}: the chat has {used} tokens, and the context holds {context}; use a model with a longer context, or raise \
+                 `rewards.llm.context` if it is set",
                 self.name
             );
             return Err(LlmError::ContextTooLong { message, prompt_tokens: Some(used), context: Some(context) });
@@ -179,13 +187,14 @@ impl Llm for LocalLlm {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         let prompt = self.prompt(request)?;
         let prompt_tokens = prompt.len() as u64;
+        let room = self.context.saturating_sub(prompt_tokens).max(1);
         let sampling = Sampling {
             temperature: request.temperature as f32,
             top_p: 1.0,
             top_k: 0,
             min_p: 0.0,
             repetition_penalty: 1.0,
-            max_tokens: request.max_tokens.max(1) as usize,
+            max_tokens: u64::from(request.max_tokens.max(1)).min(room) as usize,
             stop: Vec::new(),
             include_stop: false,
             stop_tokens: Vec::new(),

@@ -59,8 +59,10 @@ A good answer: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": 
 /// The tools that were chosen for a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSelection {
-    /// The chosen tools with their weights, and the reason of the choice.
+    /// The chosen tools with their weights, who chose them and why.
     pub assignment: Assignment,
+    /// The reason of the choice alone.
+    pub reason: String,
     /// Whether the language model recommends the same tools for every prompt of the task.
     pub for_whole_task: bool,
 }
@@ -92,9 +94,9 @@ pub fn select(
     if let [only] = offered {
         let tools =
             vec![WeightedTool { tool: only.card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }];
-        let (by, why) = ("builtin".to_owned(), "the only tool that suits it".to_owned());
-        let assignment = Assignment { example: example.id.clone(), tools, by, why };
-        return Ok(ToolSelection { assignment, for_whole_task: false });
+        let (by, reason) = ("builtin".to_owned(), "the only tool that suits it".to_owned());
+        let assignment = Assignment { example: example.id.clone(), tools, by, why: reason.clone() };
+        return Ok(ToolSelection { assignment, reason, for_whole_task: false });
     }
     let first = ask(client, example, task, offered, 0).map_err(|e| e.to_string())?;
     let reversed: Vec<OfferedTool> = offered.iter().rev().copied().collect();
@@ -107,8 +109,9 @@ pub fn select(
         }
     };
     let ParsedChoice { tools, for_whole_task, reason } = choice;
-    let assignment = Assignment { example: example.id.clone(), tools, by: client.name(), why: reason };
-    Ok(ToolSelection { assignment, for_whole_task })
+    let why = format!("the language model chose for this prompt: {reason}");
+    let assignment = Assignment { example: example.id.clone(), tools, by: client.name(), why };
+    Ok(ToolSelection { assignment, reason, for_whole_task })
 }
 
 /// Chooses tools of a library for one example after another. A tool that scores the sample replies is opened once, and a
@@ -226,13 +229,17 @@ fn agree(first: ParsedChoice, second: ParsedChoice, offered: &[OfferedTool], id:
     let (best_first, best_second) = (best(&first.tools), best(&second.tools));
     let (tools, reason, why) =
         if common.iter().any(is_judge) && best(&common) >= best_first.max(best_second) - MAX_BEHIND {
-            (common, first.reason, "both name the tools that are kept")
+            (common, first.reason, "taken are the tools that both name")
         } else if best_second > best_first {
-            (second.tools, second.reason, "on the task, the best tool of the second was measured to be better")
+            (
+                second.tools,
+                second.reason,
+                "the second is taken, because its best tool was measured to be better on the task",
+            )
         } else {
-            (first.tools, first.reason, "nothing measured speaks for the second")
+            (first.tools, first.reason, "the first is taken, because nothing measured speaks for the second")
         };
-    let disagreement = format!("the two answers differ, {one} and {other}; {why}");
+    let disagreement = format!("it was asked twice, and the answers differ: {one}, then {other}; {why}");
     tracing::info!("example `{id}`: {disagreement}: {}", names(&tools));
     ParsedChoice { tools, for_whole_task, reason: format!("{reason} ({disagreement})") }
 }

@@ -46,6 +46,11 @@ impl SettledChoices {
         self.settled.contains_key(group)
     }
 
+    /// The choice that holds for a whole group, under the id of the example for which it was made; `None` when there is none.
+    pub(super) fn of_group(&self, group: &PromptGroup) -> Option<&Assignment> {
+        self.settled.get(group)
+    }
+
     /// The assignment of an example by the choice for its group. `None` when there is none, or when one of its tools
     /// cannot score this example. `task` is the label of the example's task.
     pub(super) fn assignment(
@@ -66,8 +71,16 @@ impl SettledChoices {
     pub(super) fn record(&mut self, group: PromptGroup, selection: &ToolSelection) {
         let tools = &selection.assignment.tools;
         let before = self.last.insert(group.clone(), tools.clone());
-        if selection.for_whole_task || before.as_ref() == Some(tools) {
-            self.settled.insert(group, selection.assignment.clone());
+        let is_repeated = before.as_ref() == Some(tools);
+        if selection.for_whole_task || is_repeated {
+            let settled_by = if selection.for_whole_task {
+                "the language model says that the task alone decides"
+            } else {
+                "two prompts in a row got the same tools"
+            };
+            let why =
+                format!("settled for the whole task `{}`, because {settled_by}: {}", group.name, selection.reason);
+            self.settled.insert(group, Assignment { why, ..selection.assignment.clone() });
         }
     }
 }

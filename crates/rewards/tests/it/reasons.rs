@@ -45,6 +45,18 @@ fn a_comparison_shows_the_two_values() {
 }
 
 #[test]
+fn the_curated_verifier_of_last_numbers_says_which_it_compared() {
+    for (reply, reference, shown) in [
+        ("48 + 24 = 70.", "So it is 72.", "the last number is 70, the reference's is 72"),
+        ("It is 1,234.50", "1234.5", "the last number is 1234.50, the reference's is 1234.5"),
+        ("I do not know.", "72", "the reply has no number, the reference's is 72"),
+        ("It is 7.", "seven", "the last number is 7, the reference has none"),
+    ] {
+        assert_eq!(reason("last_number", &example("What is 48 + 24?", Some(reference)), reply), shown);
+    }
+}
+
+#[test]
 fn a_program_shows_the_first_test_that_failed_and_what_it_returned() {
     let row = |columns: Value| {
         read_examples(Path::new("x.jsonl"), columns.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0)

@@ -47,7 +47,8 @@ pub enum RewardsCommand {
         #[arg(long, value_name = "NAME=VALUE")]
         column: Vec<String>,
     },
-    /// Say which tools score the prompts of a config, and why: a JSON object per prompt, one on each line.
+    /// Say which tools score the prompts of a config, and why: a JSON object per prompt, one on each line, with its `file`
+    /// where the config has several data sets.
     #[command(
         after_help = "Examples:\n  rlar rewards choose --config math.yaml\n  rlar rewards choose --config math.yaml --agent builtin --data other.jsonl"
     )]

@@ -49,7 +49,7 @@ pub struct InitArguments {
     /// `OWNER/NAME[@REVISION][/FILE.gguf]`.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// The config to write; it must not exist.
+    /// The config to write; it must not exist. The run's folder gets its name without the extension, in `runs/`.
     #[arg(long, value_name = "FILE", default_value = "job.yaml")]
     pub output: PathBuf,
 }

@@ -53,6 +53,23 @@ fn the_reference_of_commands_is_what_help_says() {
 }
 
 #[test]
+fn init_names_the_run_after_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama");
+    let init = ["init", "--data", "datasets/digits/train.jsonl", "--model", model];
+    for (output, file, run_folder) in [
+        (&[][..], "job.yaml", "runs/job"),
+        (&["--output", "it's: larger.yaml"][..], "it's: larger.yaml", "runs/it's: larger"),
+    ] {
+        let out = run(folder.path(), &[&init[..], output].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let yaml = fs::read_to_string(folder.path().join(file)).unwrap();
+        let config: serde_yaml::Value = serde_yaml::from_str(&yaml).unwrap();
+        assert_eq!(config["run"]["folder"].as_str(), Some(run_folder));
+    }
+}
+
+#[test]
 fn rewards_are_fetched_from_anywhere_with_an_embedded_config() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &["fetch-rewards", "--config", "math.yaml", "--library", "tools"]);

@@ -64,6 +64,10 @@ fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
     fs::write(folder.path().join("rm.yaml"), config).unwrap();
     let out = run(folder.path(), &["train-rm", "--config", "rm.yaml"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
+    let log = text(&out.stderr);
+    let steps: Vec<&str> = log.lines().filter(|line| line.starts_with("train-rm ")).collect();
+    assert_eq!(steps.len(), 10, "a line for each tenth of the steps: {log}");
+    assert!(steps[0].starts_with("train-rm 4/40  ") && steps[9].starts_with("train-rm 40/40  "), "{log}");
     assert!(
         text(&out.stdout).contains("100.0 % after") && text(&out.stdout).contains("The reward model is in run/final")
     );

@@ -68,7 +68,7 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
             &format!("job.yaml:{python}: `rewards.python[0]`: rewad.py does not exist"),
             "did you mean `reward.py`?",
             &format!("job.yaml:{library}: `rewards.library`: the library tools-of-nobody does not exist"),
-            "`rlar fetch-rewards",
+            "`rlar fetch-rewards --config job.yaml --library tools-of-nobody`",
             &format!("job.yaml:{suites}: `eval.suites[0]`: suite gsm8 is neither"),
             "did you mean `gsm8k`?",
             &format!("job.yaml:{suites}: `eval.suites[1]`: suite `mine`: no tool `exact_mach`"),
@@ -77,6 +77,45 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
             "did you mean `last_number`?",
         ],
     );
+}
+
+#[test]
+fn before_the_first_fetch_the_command_that_fills_the_library_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let fill = "`rlar fetch-rewards --config multitask.yaml --library library/multitask`";
+    for command in ["check", "train"] {
+        let out = run(folder.path(), &[command, "--config", "multitask.yaml"]);
+        refused(&out, 2, &["the library library/multitask does not exist yet", fill]);
+    }
+}
+
+/// The file and the id of every prompt for which `rlar rewards choose` chooses with some changes to the smoke config.
+fn chosen_for(folder: &Path, changes: &[(&str, &str)], more: &[&str]) -> Vec<String> {
+    let config = smoke(folder, changes);
+    let out = run(folder, &[&["rewards", "choose", "--config", &config], more].concat());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let choices = text(&out.stdout);
+    let choices = choices.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    choices.map(|choice| format!("{} {}", choice["file"], choice["id"])).collect()
+}
+
+#[test]
+fn choices_for_several_data_sets_name_the_file_of_each_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    let sums = "{\"prompt\": \"1 + 1 =\", \"reference\": \"2\"}\n{\"prompt\": \"1 + 2 =\", \"reference\": \"3\"}\n";
+    fs::write(f.join("sums.jsonl"), sums).unwrap();
+    fs::write(f.join("names.jsonl"), "{\"prompt\": \"Capital of France?\", \"reference\": \"Paris\"}\n").unwrap();
+    let digits = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n  demonstrations: \
+                  datasets/digits/sft.jsonl\n";
+    let shown = "demonstrations: datasets/digits/sft.jsonl\n";
+    let several = format!("  mixture:\n    - train: sums.jsonl\n      {shown}    - train: names.jsonl\n");
+    let several = [(digits, several.as_str())];
+    let places = chosen_for(f, &several, &[]);
+    assert_eq!(places, [r#""sums.jsonl" "1""#, r#""sums.jsonl" "2""#, r#""names.jsonl" "1""#]);
+    assert_eq!(chosen_for(f, &several, &["--data", "names.jsonl"]), [r#"null "1""#]);
+    let one = format!("  train: sums.jsonl\n  {shown}");
+    assert_eq!(chosen_for(f, &[(digits, &one)], &[]), [r#"null "1""#, r#"null "2""#]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use rlar_run::{
-    Build, Checkpoints, Computation, Disk, ENVIRONMENT, ProcessEnvironment, RunError, RunFolder, write_atomic,
+    Build, Checkpoints, Computation, Disk, ENVIRONMENT, ProcessEnvironment, RunError, RunFolder, sync_or_rewrite,
+    write_atomic,
 };
 use serde_json::json;
 
@@ -82,6 +83,17 @@ fn a_folder_that_cannot_be_written_is_named() {
     fs::write(&file, "").unwrap();
     let error = open(&file.join("run"), false).unwrap_err().to_string();
     assert!(error.contains("file/run") && error.contains("cannot create the run folder"), "{error}");
+}
+
+#[test]
+fn a_file_without_a_folder_in_its_name_is_written_into_the_current_folder() {
+    let name = format!("bare-name-{}.txt", std::process::id());
+    let path = Path::new(&name);
+    let written = write_atomic(path, b"whole").and_then(|()| sync_or_rewrite(path, Disk::default()));
+    let (found, left) = (fs::read(path), fs::exists(format!("{name}.tmp")));
+    fs::remove_file(path).unwrap();
+    written.unwrap();
+    assert_eq!((found.unwrap(), left.unwrap()), (b"whole".to_vec(), false));
 }
 
 // Writing to /dev/full fails as a full disk does.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_run::{Activity, COLUMNS, fill, percent, wrap};
+use rlar_run::{Activity, COLUMNS, fill, percent, shortened, wrap};
 
 #[test]
 fn the_same_share_is_the_same_percentage_however_it_was_computed() {
@@ -43,6 +43,24 @@ fn an_activity_counts_its_phases_and_names_a_slow_tool() {
     drop((sampling, later));
     scoring.set(20);
     assert_eq!(activity.describe(now + Duration::from_secs(5)), "scoring 20/128 replies");
+}
+
+#[test]
+fn a_text_that_is_too_long_ends_after_a_word() {
+    for (text, shown) in [
+        ("one two six", "one two six"),
+        ("one two seven", "one two …"),
+        ("one two  sixteen", "one two …"),
+        ("once twenty-four", "once …"),
+        ("épée à côté d'été", "épée à …"),
+        ("one-two-three", "one-two-t …"),
+        ("a one-two-three", "a one-two …"),
+        ("", ""),
+    ] {
+        let cut = shortened(text, 11);
+        assert_eq!(cut, shown);
+        assert!(cut.chars().count() <= 11, "{cut}");
+    }
 }
 
 #[test]

@@ -94,6 +94,14 @@ fn a_tool_that_the_builtin_agent_would_choose_is_among_those_offered() {
     assert!(matches!(&results[..], [AgentResult::Domain(name, _)] if name == "sums"), "{results:?}");
 }
 
+/// The reason of a choice.
+fn why(result: &AgentResult) -> &str {
+    match result {
+        AgentResult::Prompt(_, assignment) | AgentResult::Domain(_, assignment) => &assignment.why,
+        AgentResult::Replacement(_) => panic!("{result:?}"),
+    }
+}
+
 /// The results for all prompts, up to the last one.
 fn results_for(agents: Agents, library: Library) -> Vec<AgentResult> {
     let background = BackgroundAgents::start(agents, library).unwrap();
@@ -121,6 +129,9 @@ fn three_hundred_prompts_of_three_tasks_take_three_choices() {
         .filter_map(|f| if let AgentResult::Domain(name, _) = f { Some(name.as_str()) } else { None })
         .collect();
     assert_eq!((domains, results.len()), (vec!["sums", "trivia", "summary"], 4));
+    let settled = "settled for the whole task `sums`, because the language model says that the task alone decides: It is the first.";
+    assert_eq!(why(&results[0]), settled);
+    assert_eq!(why(&results[3]), "the language model chose for this prompt: It is the first.");
     assert_eq!(llm.asked.load(Ordering::SeqCst), 8, "two requests for each choice, and a choice for the last prompt");
 }
 
@@ -135,6 +146,10 @@ fn the_same_choice_twice_in_a_row_is_taken_for_the_whole_domain() {
         "{results:?}"
     );
     assert!(results.len() == 6 && results[3..].iter().all(|r| matches!(r, AgentResult::Domain(..))), "{results:?}");
+    assert_eq!(why(&results[0]), "the language model chose for this prompt: It is the first.");
+    let settled =
+        "settled for the whole task `sums`, because two prompts in a row got the same tools: It is the first.";
+    assert_eq!(why(&results[3]), settled);
 }
 
 #[test]

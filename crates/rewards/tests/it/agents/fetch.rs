@@ -7,20 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rlar_data::Example;
 use rlar_net::llm::{ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
-use rlar_rewards::agents::{AgentEvent, VerifierCounts};
+use rlar_rewards::agents::{AgentEvent, Agents, VerifierCounts};
 use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
+use serde_json::json;
 
-use super::{Watched, exchanges, letters, running};
+use super::{Watched, exchanges, letters, rows, running};
 
 /// Requests of a whole fetch.
 const REQUESTS: usize = 11;
 
 /// Fills a library for the counting of letters, with replies cached in the folder `cache`; returns the report and the messages.
 fn fetch(library: &Path, cache: &Path, llm: Arc<dyn Llm>) -> (FetchReport, String) {
-    let examples = letters("letters");
-    let request = FetchRequest { folder: library, examples: &examples, demonstrations: &[], sources: &[], always: &[] };
-    let agents = running(llm).with_cache(cache).unwrap();
+    fetch_for(&letters("letters"), library, &running(llm).with_cache(cache).unwrap())
+}
+
+/// Fills a library for some prompts; returns the report and the messages.
+fn fetch_for(examples: &[Example], library: &Path, agents: &Agents) -> (FetchReport, String) {
+    let request = FetchRequest { folder: library, examples, demonstrations: &[], sources: &[], always: &[] };
     let mut messages = String::new();
     let mut on_event = |event: AgentEvent| {
         if let AgentEvent::Message(message) = event {
@@ -28,7 +33,7 @@ fn fetch(library: &Path, cache: &Path, llm: Arc<dyn Llm>) -> (FetchReport, Strin
             messages.push('\n');
         }
     };
-    let report = fetch_rewards(&request, &agents, &mut on_event).unwrap();
+    let report = fetch_rewards(&request, agents, &mut on_event).unwrap();
     (report, messages)
 }
 
@@ -203,4 +208,24 @@ fn a_refused_tool_without_its_reason_is_written_again() {
     fs::write(half.join("tool.yaml"), "name: cou").unwrap();
     let (report, _) = folders.fetch(exchanges("fetch"));
     assert!(report.fetched.iter().any(|f| f.tool == "count_is_right"));
+}
+
+#[test]
+fn tools_that_agents_made_for_other_data_are_named_in_the_first_line() {
+    let folders = Folders::new();
+    for _ in 0..2 {
+        let (_, messages) = folders.fetch(exchanges("fetch"));
+        assert!(!messages.contains("other data"), "{messages}");
+    }
+    let sum = |n: u32| json!({ "prompt": format!("{n} + 5 ="), "reference": (n + 5).to_string(), "domain": "math" });
+    let sums = rows(&(1..6).map(sum).collect::<Vec<_>>());
+    let silent = running(Watched::failing(exchanges("fetch"), 0, unreachable));
+    let builtin = Agents { llm: None, ..running(exchanges("fetch")) };
+    for agents in [silent, builtin] {
+        let (_, messages) = fetch_for(&sums, folders.library.path(), &agents);
+        let first = messages.lines().next().unwrap_or_default();
+        let named = "`count_is_right` (for letter counting), `one_number` (for letter counting). They stay";
+        assert!(first.contains(named) && first.contains("to start anew"), "{messages}");
+        assert!(!first.contains("last_number"), "a curated tool is nobody's: {first}");
+    }
 }

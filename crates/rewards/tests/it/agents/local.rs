@@ -6,10 +6,9 @@ use std::sync::Arc;
 use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError};
 use rlar_oracles::{model, needs_models};
 use rlar_policy::{ComputeDevice, ModelConfig, Policy, Tokenizer};
-use rlar_rewards::LocalLlm;
-use rlar_rewards::ToolCard;
 use rlar_rewards::agents::offered::OfferedTool;
 use rlar_rewards::agents::select::select;
+use rlar_rewards::{Exchanges, LlmConfig, LocalLlm, RewardError, ToolCard};
 use serde_json::json;
 
 use super::{Watched, agents, counts, rows};
@@ -109,4 +108,36 @@ fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
         assert_eq!(llm.chat(&requests[0]).unwrap(), together[0]);
         assert!(matches!(failed.join().unwrap(), Err(LlmError::ContextTooLong { .. })));
     });
+}
+
+/// Opens a local model as a config does.
+fn opened(folder: &Path, context: Option<u64>) -> Arc<dyn Llm> {
+    let no_exchanges = |name: &str| -> Result<Exchanges, RewardError> { panic!("{name} is asked for") };
+    let config = LlmConfig { local: Some(folder.display().to_string()), context, ..LlmConfig::default() };
+    config.open(&no_exchanges).unwrap()
+}
+
+#[test]
+fn prompt_and_reply_of_a_local_model_share_the_context_that_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    random_chat_model(folder.path());
+    let request = |country: &str| ChatRequest {
+        messages: vec![ChatMessage { role: "user".into(), content: format!("The capital of {country}") }],
+        max_tokens: 20,
+        ..ChatRequest::default()
+    };
+    let whole = opened(folder.path(), None);
+    let replies = ["France", "Italy", "Peru", "Japan"].map(|country| whole.chat(&request(country)).unwrap());
+    assert!(replies.iter().any(|reply| reply.completion_tokens > 3), "{replies:?}");
+    for (country, reply) in ["France", "Italy", "Peru", "Japan"].into_iter().zip(replies) {
+        let limited = opened(folder.path(), Some(reply.prompt_tokens + 3)).chat(&request(country)).unwrap();
+        let expected = (reply.prompt_tokens, reply.completion_tokens.min(3));
+        assert_eq!((limited.prompt_tokens, limited.completion_tokens), expected);
+        let (full, error) =
+            (reply.prompt_tokens, opened(folder.path(), Some(reply.prompt_tokens)).chat(&request(country)));
+        let Err(LlmError::ContextTooLong { prompt_tokens, context, .. }) = error else { panic!("{error:?}") };
+        assert_eq!((prompt_tokens, context), (Some(full), Some(full)));
+    }
+    let contexts = [None, Some(100), Some(100_000)].map(|context| opened(folder.path(), context).context());
+    assert_eq!(contexts, [Some(256), Some(100), Some(256)], "the agents cut their prompts to this length");
 }

@@ -84,7 +84,7 @@ fn a_choice_takes_two_usable_replies() {
         let selected = selected.unwrap();
         assert_eq!((names(&selected), selected.for_whole_task, requests), (tools.to_vec(), for_whole_task, 2), "{id}");
         let why = &selected.assignment.why;
-        assert!(!why.is_empty() && why.chars().count() < 620 && !why.contains("differ"), "{id}: {why}");
+        assert!(!why.is_empty() && why.chars().count() < 650 && !why.contains("differ"), "{id}: {why}");
         assert!(selected.assignment.by.starts_with("replay-"));
     }
 }
@@ -124,7 +124,16 @@ fn a_missing_reason_is_said_to_be_missing() {
     let llm = scripted(|_| Ok(json!({ "tools": [{ "tool": "exact", "weight": 1 }] }).to_string()));
     let cards = cards();
     let selected = select(agents(llm).llm.as_ref().unwrap(), &prompt("a"), "math", &unmeasured(&cards)).unwrap();
-    assert_eq!(selected.assignment.why, "no reason given");
+    assert_eq!(selected.assignment.why, "the language model chose for this prompt: no reason given");
+}
+
+#[test]
+fn a_long_reason_is_cut_between_words() {
+    let answer = json!({ "tools": [{ "tool": "exact", "weight": 1 }], "reason": "reliable ".repeat(100) }).to_string();
+    let llm = scripted(move |_| Ok(answer.clone()));
+    let cards = cards();
+    let selected = select(agents(llm).llm.as_ref().unwrap(), &prompt("a"), "math", &unmeasured(&cards)).unwrap();
+    assert_eq!(selected.reason, format!("{} …", ["reliable"; 66].join(" ")));
 }
 
 #[test]
@@ -201,8 +210,18 @@ fn answers_that_differ_are_settled_by_what_they_share_or_by_what_was_measured() 
         offered
     };
     for (id, offered, tools, why) in [
-        ("split", offered(None, None), &["exact"][..], "`exact`, `fluent` and `short`, `exact`; both name"),
-        ("half", offered(None, None), &["short", "fluent"], "Style. (the two answers differ, `short`, `fluent` and"),
+        (
+            "split",
+            offered(None, None),
+            &["exact"][..],
+            "`exact`, `fluent`, then `short`, `exact`; taken are the tools that both name",
+        ),
+        (
+            "half",
+            offered(None, None),
+            &["short", "fluent"],
+            "Style. (it was asked twice, and the answers differ: `short`, `fluent`, then",
+        ),
         ("half", offered(Some(&good), Some(&poor)), &["exact", "short"], "measured to be better"),
         ("apart", offered(None, None), &["fluent"], "nothing measured speaks for the second"),
         ("apart", offered(Some(&good), None), &["exact"], "measured to be better"),
