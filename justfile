@@ -44,13 +44,17 @@ bench-reward-model *ARGS:
 bench-sandbox *ARGS:
     cargo build --release --workspace --example verdicts && scripts/bench-sandbox.py {{ARGS}}
 
+# Measure mathematical equivalence beside math-verify; needs its package and RLAR_ORACLES, `--alone` does not
+bench-math *ARGS:
+    cargo build --release -p rlar-metrics --example math && scripts/bench-math.py {{ARGS}}
+
 # Measure how the cost of a GRPO step grows with prompts, group size, reply length and width
 bench-growth *ARGS:
     cargo build --release && scripts/bench-growth.py {{ARGS}}
 
 # Measure the seconds from the start of `rlar train` to its first recorded step; with --large, of 500,000 and 2,000,000 prompts
 bench-start *ARGS:
-    cargo build --release && scripts/bench-start.py {{ARGS}}
+    cargo build --release && cargo build --release -p rlar-data --example sums_as_parquet && scripts/bench-start.py {{ARGS}}
 
 # Measure what `--dry-run` says about memory beside the peak of the job, for ten configs
 bench-memory *ARGS:

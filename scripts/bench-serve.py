@@ -24,6 +24,7 @@ import urllib.request
 from pathlib import Path
 
 import bench_rows
+from math_verify_loop import pairs_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 256
@@ -129,15 +130,6 @@ def row_of(name, batch, single):
     return [name, f"{batch['items_per_second']:.0f}", cpu(batch), f"{single['requests_per_second']:.0f}", cpu(single)]
 
 
-def in_process(python, file):
-    """Items per second of math-verify as TRL calls it: a plain loop."""
-    code = ("import json,sys,time\nfrom math_verify import parse, verify\n"
-            "items=[json.loads(l) for l in open(sys.argv[1])]\nstart=time.perf_counter()\n"
-            "for i in items: verify(parse(i['reference']), parse(i['response']))\n"
-            "print(len(items)/(time.perf_counter()-start))")
-    return float(subprocess.run([str(python), "-c", code, str(file)], capture_output=True, text=True, check=True).stdout)
-
-
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     oracles = os.environ.get("RLAR_ORACLES")
@@ -173,7 +165,8 @@ def main():
             report["cached"] = dict(batch=batch, single=single)
             rows.append(row_of("math equivalence, cached", batch, single))
         if options.python:
-            alone = in_process(options.python, files["math equivalence"])
+            pairs = [(item["reference"], item["response"]) for item in lines(files[EQUIVALENCE])]
+            alone = pairs_per_second(options.python, pairs)
             report["math-verify in process"] = alone
             rows.append(["math-verify in process", f"{alone:.0f}", f"{1e6 / alone:.1f}", "", ""])
             with Server([options.python, ROOT / "scripts/fastapi_math_verify.py", "8097"], "127.0.0.1:8097") as server:

@@ -3,7 +3,7 @@
 disk. With `--large`, also the policy on disk with 500,000 prompts in JSONL and with 2,000,000 in Parquet: seconds and the peak
 of the process's memory up to the end of the first step, and the size of its `assignments.jsonl`.
 
-    cargo build --release
+    cargo build --release && cargo build --release -p rlar-data --example sums_as_parquet
     scripts/bench-start.py [--rlar PATH] [--rounds 7] [--large [--rows 500000] [--parquet-rows 2000000]]
                            [--json FILE]
 """
@@ -59,18 +59,19 @@ def write_jsonl(path, rows):
             file.write(json.dumps({"id": f"train-{i}", "prompt": f"{a} + {b} =", "reference": str(a + b)}) + "\n")
 
 
-def write_parquet(path, rows):
+def write_parquet(example, path, rows):
     """Writes sums with their answers by the example of the crate `rlar-data`, because Python has no Parquet of its own."""
-    command = ["cargo", "run", "--release", "--quiet", "-p", "rlar-data", "--example", "sums_as_parquet", "--"]
-    subprocess.run([*command, str(rows), path], cwd=ROOT, check=True)
+    if not example.exists():
+        raise SystemExit(f"{example} is missing; `cargo build --release -p rlar-data --example sums_as_parquet` builds it")
+    subprocess.run([example, str(rows), path], check=True)
 
 
-def measure_large(rlar, folder, loaded, rounds, sizes, rows):
+def measure_large(rlar, sums, folder, loaded, rounds, sizes, rows):
     """Prints a line for each file: its rows, seconds to the first step, memory and the size of the assignments."""
     print(f"goal for 500,000 rows: {SECONDS} s, {MEGABYTES} MB")
-    for name, write in [("train.jsonl", write_jsonl), ("train.parquet", write_parquet)]:
+    for name in ("train.jsonl", "train.parquet"):
         path = folder / name
-        write(path, sizes[name])
+        write_jsonl(path, sizes[name]) if path.suffix == ".jsonl" else write_parquet(sums, path, sizes[name])
         data = dict(loaded["data"], train=name)
         job = dict(loaded, data=data, train=dict(loaded["train"], steps=2))
         config_files.write(folder / "large.yaml", job)
@@ -92,6 +93,8 @@ def main():
     arguments.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--large", action="store_true", help="measure large data sets, too, in at most three rounds")
+    arguments.add_argument("--sums", type=Path, default=ROOT / "target/release/examples/sums_as_parquet",
+                           help="the example that writes Parquet, for --large")
     arguments.add_argument("--rows", type=int, default=500_000, help="rows of the large JSONL file")
     arguments.add_argument("--parquet-rows", type=int, default=2_000_000, help="rows of the large Parquet file")
     bench_rows.add_option(arguments)
@@ -112,7 +115,7 @@ def main():
             rows.add(TABLE, start, f"start to {what}", "s", statistics.median(times), "lower")
         if chosen.large:
             sizes = {"train.jsonl": chosen.rows, "train.parquet": chosen.parquet_rows}
-            measure_large(rlar, folder, loaded, min(chosen.rounds, 3), sizes, rows)
+            measure_large(rlar, chosen.sums.resolve(), folder, loaded, min(chosen.rounds, 3), sizes, rows)
     rows.write(chosen.json)
 
 

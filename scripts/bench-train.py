@@ -224,7 +224,8 @@ def add_rows(rows, options, name, sides, limit, best):
     for key, metric in (("total", "step"), ("sampling", "sampling"), ("training", "training")):
         # A product in bf16 has another limit, which is not measured.
         allowed = dict(value=limit[key], of=f"the f32 product at {best:.0f} GFLOP/s") if options.precision == "f32" else None
-        rows.add(table, title, metric, "s", rlar[key], "lower", beside(key), goal(FASTER.get(at) if key == "total" else None), allowed)
+        least = FASTER.get(at) if key == "total" else None
+        rows.add(table, title, metric, "s", rlar[key], "lower", beside(key), goal(least), allowed)
     rows.add(table, title, "outside sampling, scoring and training", "%", 100 * rlar["other"] / rlar["total"], "lower",
              goal=dict(of="value", at_most=OUTSIDE))
     for key, metric in (("peak", "peak memory"), ("before_saving", "peak memory before saving")):

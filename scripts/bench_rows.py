@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 # Options that say where something is on this machine; they are not shown.
-PLACES = ("--json", "--rlar", "--bench", "--load", "--verdicts", "--python", "--data")
+PLACES = ("--json", "--rlar", "--bench", "--load", "--verdicts", "--math", "--sums", "--python", "--data")
 
 
 def shown(command):

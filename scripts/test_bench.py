@@ -29,8 +29,8 @@ def rows(**changed):
     """The rows of a script, of which one has a peer, a limit and a goal."""
     found = bench_rows.Rows()
     found.command = "scripts/stub.py --rounds 1"
-    given = dict(table="a step", row="tiny", metric="step", unit="s", value=0.5, better="lower", beside=dict(name="TRL", value=1.5),
-                 goal=dict(of="ratio", at_least=2.0), limit=dict(value=0.25, of="the product"))
+    given = dict(table="a step", row="tiny", metric="step", unit="s", value=0.5, better="lower",
+                 beside=dict(name="TRL", value=1.5), goal=dict(of="ratio", at_least=2.0), limit=dict(value=0.25, of="the product"))
     found.add(**{**given, **changed})
     found.add("a step", "tiny", "peak memory", "MB", 1234, "lower")
     return found
@@ -81,6 +81,78 @@ class TestRows(unittest.TestCase):
         self.assertEqual(ratios, {"tier B, verifier, a process per call": 4.0})
 
 
+class Compared(unittest.TestCase):
+    """The rows of the scripts when the other program was measured, which needs its packages."""
+
+    def rows(self, found):
+        self.assertEqual(bench.faults("table", found.rows, must_compare=True), [])
+        return {(row["row"], row["metric"]): row for row in found.rows}
+
+    def test_a_step_beside_trl(self):
+        train, found = script("bench-train"), bench_rows.Rows()
+        side = lambda times: {key: 0.5 * times for key in ("total", *train.PARTS, *train.MEMORY, "others")}
+        options = bench.argparse.Namespace(precision="f32", pieces=4)
+        train.add_rows(found, options, "s", {"rlar": side(1), "TRL": side(3)}, train.limits(1e9, 2.0), 2.0)
+        step = self.rows(found)["s, 32 × 8 replies, 4 micro-batches", "step"]
+        self.assertEqual((step["ratio"], step["reached"], step["limit"]["value"]), (3.0, True, 2.0))
+
+    def test_a_task_beside_transformers_and_beside_llama_cpp(self):
+        policy, found = script("bench-policy"), bench_rows.Rows()
+        sides = policy.Sides.__new__(policy.Sides)
+        sides.rows, sides.best_rate = found, 200.0
+        result = dict(rlar=dict(rate=50.0, peak=100), other=dict(rate=20.0, peak=400))
+        sides.add_rows(policy.TABLE, ["s", "generate"], result, 0)
+        sides.add_rows(policy.TABLE, ["s", "train"], result, 1e9)
+        sides.add_rows(policy.LLAMA, ["one chat"], result, None)
+        rows = self.rows(found)
+        rate = rows["s, generate", "rate"]
+        self.assertEqual((rate["ratio"], rate["reached"], rate["limit"]), (2.5, False, None))
+        self.assertEqual(rows["s, train", "rate"]["limit"]["value"], 200.0)
+        self.assertEqual(rows["s, train", "peak memory"]["ratio"], 4.0)
+        self.assertEqual(rows["one chat", "rate"]["beside"], dict(name="llama.cpp", value=20.0))
+
+    def test_a_reward_model_beside_the_pipeline(self):
+        model, found = script("bench-reward-model"), bench_rows.Rows()
+        runs = {"rlar": [2.0], **{name: [seconds] for name, seconds in zip(model.ORDERS, (6.0, 2.0))}}
+        both = dict(rlar=1.0, pipeline=2.0)
+        model.add_rows(found, dict(parameters=1e6, lengths=[1, 2]), runs, dict(rlar=[1.0], pipeline=[4.0]), both, both)
+        rows = self.rows(found)
+        ratios = [rows[f"1.0 M parameters, 2 items, {name}", "time per item"]["ratio"] for name in model.ORDERS]
+        self.assertEqual((ratios, rows["1.0 M parameters, 2 items", "start"]["ratio"]), ([3.0, 1.0], 4.0))
+
+    def test_a_server_beside_another_and_a_round_without_answers(self):
+        serve = script("bench-serve")
+        side = lambda rate: dict(items_per_second=rate, requests_per_second=rate, server_cpu_us_per_item=1e6 / rate)
+        both = lambda rate: dict(batch=side(rate), single=side(rate))
+        report = {"exact match": both(80_000.0), serve.EQUIVALENCE: both(6_000.0), serve.PEER: both(100.0),
+                  "math-verify in process": 150.0}
+        for round, share in serve.itertools.product((1, 2, 3), serve.SHARES):
+            report[f"load {share}, round {round}"] = dict(batch=1, scored=100, seconds=2.0, p99_ms=10.0 * share * round)
+        found = bench_rows.Rows()
+        serve.add_rows(found, report, 3)
+        rows = self.rows(found)
+        batches = rows[serve.EQUIVALENCE, "256 items a request"]
+        self.assertEqual((batches["ratio"], batches["reached"]), (60.0, True))
+        self.assertEqual(rows[f"{serve.EQUIVALENCE}, beside a loop", "256 items a request"]["ratio"], 40.0)
+        self.assertAlmostEqual(rows[f"{serve.EQUIVALENCE}, 120% of capacity", "p99 of answers"]["ratio"], 1.5)
+        self.assertEqual({row for row, _ in rows if row == serve.PEER}, set())
+        report["load 1.2, round 2"]["p99_ms"] = None
+        found = bench_rows.Rows()
+        serve.add_rows(found, report, 3)
+        (fault,) = bench.faults("serve", found.rows)
+        self.assertIn("120% of capacity, p99 of answers: no figure of rlar", fault)
+
+    def test_cost_grows_in_one_size_at_a_time(self):
+        growth = script("bench-growth")
+        base = growth.BASES["s"]
+        jobs = growth.jobs(base, 2)
+        self.assertEqual(len(jobs), 1 + 2 * len(growth.NAMES))
+        for title, job in list(jobs.items())[1:]:
+            (changed,) = [key for key in base if job[key] != base[key]]
+            self.assertTrue(title.startswith(growth.NAMES[changed]))
+            self.assertEqual(job[changed], base[changed] * int(title.split(" × ")[1]))
+
+
 class Faults(unittest.TestCase):
     def test_a_row_with_all_figures_is_right(self):
         self.assertEqual(bench.faults("train", rows().rows, must_compare=True), [])
@@ -102,8 +174,8 @@ class Page(unittest.TestCase):
     def result(self, **changed):
         table = dict(name="train", load_average=dict(before=[0.1, 0, 0], after=[1.9, 0, 0]), rows=rows().rows)
         computer = dict(cpu="EPYC", cores=2, memory_gb=24.0, system="Linux 6", instruction_sets=["avx2"])
-        return dict(dict(machine=computer, commit="0123456789abcdef-dirty", date="2026-01-02T03:04:05", seconds=120.0, alone=False,
-                         smallest=False, peers=dict(trl="1.16"), left_out={}, tables=[table]), **changed)
+        return dict(dict(machine=computer, commit="0123456789abcdef-dirty", date="2026-01-02T03:04:05", seconds=120.0,
+                         alone=False, smallest=False, peers=dict(trl="1.16"), left_out={}, tables=[table]), **changed)
 
     def test_a_row_has_its_peer_ratio_limit_goal_and_command(self):
         text = bench_page.page(self.result())
@@ -239,6 +311,14 @@ class Tables(unittest.TestCase):
             self.assertTrue(os.access(bench.ROOT / "scripts" / table.script, os.X_OK), table.script)
             self.assertNotEqual(table.arguments, table.smallest, table.name)
         self.assertEqual(len({table.name for table in bench.TABLES}), len(bench.TABLES))
+
+    def test_a_table_that_the_processor_cannot_measure_is_left_out_by_name(self):
+        options = bench.parse(["--alone"])
+        tables, left_out = bench.chosen(options, ["avx2"])
+        self.assertEqual(left_out, {"train-bf16": "the processor lacks avx512_bf16",
+                                    "policy-reward": "has nothing to measure alone"})
+        self.assertNotIn("train-bf16", [table.name for table in tables])
+        self.assertIn("train-bf16", [table.name for table in bench.chosen(options, ["avx512_bf16"])[0]])
 
 
 if __name__ == "__main__":
