@@ -15,8 +15,8 @@ docs/reference/performance.md, between its two comments. The tables are measured
 scripts/bench-*.py, which say what they compare; all together are planned to take less than an hour on two cores.
 
 The run may be stopped at any time: a table is kept in OUT/tables and not measured again, unless `--again` names it, or the
-binaries, the script, the settings, the machine or the packages have changed. A row without a figure, a table that could not be measured
-and a package that is missing end the run with exit code 1, which names them. Use a machine without other load.
+binaries, the script, the settings, the machine or the packages have changed. A row without a figure, a table that could not be
+measured and a package that is missing end the run with exit code 1, which names them. Use a machine without other load.
 """
 
 import argparse
@@ -224,7 +224,8 @@ def made_of(table, options, found, computer):
     """What a measurement depends on: when any of it changes, the table is measured again."""
     arguments = table.smallest if options.smallest else table.arguments
     return dict(binaries={name: options.digest_of(name) for name in table.binaries.values()},
-                script=digest(ROOT / "scripts" / table.script), arguments=arguments, alone=options.alone, smallest=options.smallest, cpu=computer["cpu"], cores=computer["cores"],
+                script=digest(ROOT / "scripts" / table.script), arguments=arguments, alone=options.alone,
+                smallest=options.smallest, cpu=computer["cpu"], cores=computer["cores"],
                 packages={} if options.alone else {name: found[name] for name in table.peers})
 
 

@@ -30,7 +30,8 @@ def rows(**changed):
     found = bench_rows.Rows()
     found.command = "scripts/stub.py --rounds 1"
     given = dict(table="a step", row="tiny", metric="step", unit="s", value=0.5, better="lower",
-                 beside=dict(name="TRL", value=1.5), goal=dict(of="ratio", at_least=2.0), limit=dict(value=0.25, of="the product"))
+                 beside=dict(name="TRL", value=1.5), goal=dict(of="ratio", at_least=2.0),
+                 limit=dict(value=0.25, of="the product"))
     found.add(**{**given, **changed})
     found.add("a step", "tiny", "peak memory", "MB", 1234, "lower")
     return found
