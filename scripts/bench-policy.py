@@ -4,6 +4,7 @@
     pip install torch transformers xllamacpp gguf
     cargo build --release --example bench
     scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward,quantised,lora] [--rounds 3]
+                            [--json FILE]
     scripts/bench-policy.py --alone            rlar alone, without these packages
 
 Each task runs in its own process, first on one side, then on the other, with the same weights and two threads. A process
@@ -11,7 +12,8 @@ gives the median of its repetitions, the table the median over rounds. `of the b
 rate of f32 products that the task's floating-point operations reach. `smollm2` needs the model file, which
 `scripts/fetch-smollm2.sh` fetches; `quantised` keeps the matrices of the file of `scripts/fetch-qwen-coder.sh` in their blocks,
 beside llama.cpp; `lora` computes the gradient of an adapter on the small one of these files, whose matrices stay in their blocks,
-beside the same base in f32 (both by rlar); `reward` compares with `transformers` on models that it makes, so it does not run alone.
+beside the same base in f32 (both by rlar); `reward` compares with `transformers` on models that it makes, so it does not run
+alone.
 """
 
 import argparse
@@ -26,10 +28,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_rows
+
 THREADS = 2
 ROOT = Path(__file__).resolve().parent.parent
 # Sequences and tokens per sequence of the tasks `log-probs` and `train`, by shape.
 SHAPES = {"s": (64, 64), "m10": (32, 128), "smollm2": (4, 256)}
+# How many times as fast as `transformers` a task should be, by shape and task, and how many times less memory it should take.
+FASTER = {("s", "generate"): 3.0, ("m10", "generate"): 3.0, ("smollm2", "generate"): 1.3,
+          **{(shape, task): 1.0 for shape in SHAPES for task in ("log-probs", "train")}}
+SMALLER = {("smollm2", "train"): 1 / 0.6}
+TABLE, LLAMA = "models beside transformers", "models beside llama.cpp"
 
 
 def measure(tokens, run):
@@ -136,8 +145,8 @@ def llama_side(path, n, t, task):
 class Sides:
     """Runs the commands that time a task, and prints rows of the table."""
 
-    def __init__(self, bench, rounds, alone):
-        self.bench, self.rounds, self.alone = bench, rounds, alone
+    def __init__(self, bench, rounds, alone, rows):
+        self.bench, self.rounds, self.alone, self.rows = bench, rounds, alone, rows
         self.this_script = [sys.executable, __file__, "--side"]
         self.environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
         rates = {"rlar": self.run([bench, "matmul"])["gflops"]}
@@ -165,8 +174,9 @@ class Sides:
         return {name: dict(rate=rs[0]["tokens"] / statistics.median(r["seconds"] for r in rs),
                            peak=max(r["peak_mb"] for r in rs)) for name, rs in runs.items()}
 
-    def row(self, titles, rlar, other, flops_per_token=None):
+    def row(self, titles, rlar, other, flops_per_token=None, table=TABLE):
         result = self.time(rlar, other)
+        self.add_rows(table, titles, result, flops_per_token)
         ours, theirs = result["rlar"], result.get("other")
         cells = [f"{ours['rate']:.0f}", "", "", f"{ours['peak']}", ""]
         if theirs:
@@ -175,6 +185,18 @@ class Sides:
         if flops_per_token is not None:
             cells.append(f"{flops_per_token * ours['rate'] / 1e9 / self.best_rate:.0%}" if flops_per_token else "")
         print(f"| {' | '.join([*titles, *cells])} |", flush=True)
+
+
+    def add_rows(self, table, titles, result, flops_per_token):
+        """The rows of a task for scripts/bench.py."""
+        ours, theirs, title = result["rlar"], result.get("other"), ", ".join(titles)
+        peer = "llama.cpp" if table == LLAMA else "transformers"
+        beside = lambda key: theirs and dict(name=peer, value=theirs[key])
+        goal = lambda goals: dict(of="ratio", at_least=goals[tuple(titles)]) if tuple(titles) in goals else None
+        limit = flops_per_token and dict(value=1e9 * self.best_rate / flops_per_token,
+                                         of=f"the f32 product at {self.best_rate:.0f} GFLOP/s")
+        self.rows.add(table, title, "rate", "tokens/s", ours["rate"], "higher", beside("rate"), goal(FASTER), limit or None)
+        self.rows.add(table, title, "peak memory", "MB", ours["peak"], "lower", beside("peak"), goal(SMALLER))
 
 
 def forward_flops(config, n, t):
@@ -200,6 +222,8 @@ def smollm2(sides, folder, n, t, model, scratch):
     sides.row(["smollm2", "train, layers recomputed"], ["train", folder, n, t, "layers"], ["train", folder, n, t], flops)
     alone = sides.run([sides.bench, "train", folder, 16, 256, "layers", "gradients"])
     print(f"\ngradient of 16 × 256 tokens, layers recomputed, no optimizer: peak {alone['peak_mb']} MB\n")
+    sides.rows.add(TABLE, "smollm2, gradient of 16 × 256 tokens, layers recomputed, no optimizer", "peak memory", "MB",
+                   alone["peak_mb"], "lower", goal=dict(of="value", at_most=3000))
     if not sides.alone and importlib.util.find_spec("xllamacpp"):
         llama(sides, folder, model, scratch)
 
@@ -211,7 +235,7 @@ def llama(sides, folder, quantised, scratch):
     print("| llama.cpp on | rlar tok/s | llama.cpp tok/s | ratio | rlar MB | llama.cpp MB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, path in [("F32", f32), ("Q4_1", quantised)]:
-        sides.row([name], ["generate", folder, 8, 64], ["generate-by-llama", path, 8, 64])
+        sides.row([f"SmolLM2 {name}"], ["generate", folder, 8, 64], ["generate-by-llama", path, 8, 64], table=LLAMA)
     print()
 
 
@@ -223,7 +247,7 @@ def quantised(sides, model):
     print("| --- | --- | --- | --- | --- | --- |")
     for title, task, n, t in [("one chat", "generate", 1, 64), ("eight chats at once", "generate", 8, 64),
                               ("a prompt of 512 tokens", "prompt", 1, 512)]:
-        sides.row([title], [task, model, n, t, "quantised"], [f"{task}-by-llama", model, n, t])
+        sides.row([title], [task, model, n, t, "quantised"], [f"{task}-by-llama", model, n, t], table=LLAMA)
 
 
 def lora(sides, model, scratch):
@@ -243,6 +267,10 @@ def lora(sides, model, scratch):
     ratio = runs["quantised"]["peak_mb"] / runs["f32"]["peak_mb"]
     off = np.linalg.norm(found - exact) / np.linalg.norm(exact)
     print(f"\nmemory {ratio:.2f} × that of the f32 base; the gradients differ by {off:.1e} in the Euclidean norm\n")
+    title, exact_side = f"LoRA of rank 16, {model.name}", dict(name="the same base in f32")
+    for metric, unit, key in [("gradient", "s", "seconds"), ("peak memory", "MB", "peak_mb")]:
+        beside = dict(exact_side, value=runs["f32"][key])
+        sides.rows.add("an adapter on a quantised base", title, metric, unit, runs["quantised"][key], "lower", beside)
 
 
 def main():
@@ -254,7 +282,8 @@ def main():
     options.add_argument("--only", help="shapes, with commas between; all that can run when absent")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--alone", action="store_true", help="rlar alone, without other packages")
-    options = options.parse_args()
+    bench_rows.add_option(options)
+    options, rows = options.parse_args(), bench_rows.Rows()
     known = [*SHAPES, *([] if options.alone else ["reward"]), "quantised", "lora"]
     only = options.only.split(",") if options.only else known
     if unknown := [name for name in only if name not in known]:
@@ -273,7 +302,7 @@ def main():
         if options.only:
             sys.exit(f"{options.small} is missing; scripts/fetch-qwen-coder.sh --small fetches it, --only names other shapes")
         only.remove("lora")
-    sides = Sides(options.bench, options.rounds, options.alone)
+    sides = Sides(options.bench, options.rounds, options.alone, rows)
     print("| shape | task | rlar tok/s | transformers tok/s | ratio | rlar MB | transformers MB | of the bound |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as scratch:
@@ -295,6 +324,7 @@ def main():
             quantised(sides, options.quantised)
         if "lora" in only:
             lora(sides, options.small, Path(scratch))
+    rows.write(options.json)
 
 
 def copy_dequantised(source, target):

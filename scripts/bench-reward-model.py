@@ -4,6 +4,7 @@
     pip install torch transformers
     cargo build --release
     scripts/bench-reward-model.py [--model FOLDER] [--items 256] [--batch 16] [--rounds 3] [--threads 2] [--plain-malloc]
+    scripts/bench-reward-model.py --alone      rlar alone, without these packages, on a tiny model of words
 
 Both sides have the same weights, the same texts and the same number of threads, on CPU in f32. They take turns, each time in
 a new process. The table has medians over rounds. The script fails if any two scores differ by more than 1e-3.
@@ -38,11 +39,14 @@ import math
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import bench_model
+import bench_rows
+from watched import watched
 
 TOLERANCE = 1e-3
 SHORTEST, LONGEST = 20, 400  # tokens of a reply
@@ -127,6 +131,24 @@ def make(given, folder, count):
         name=type(model).__name__, parameters=model.num_parameters(), lengths=[len(tokenize(x).input_ids) for x in inputs])))
 
 
+def make_alone(folder, count):
+    """Writes a tiny model with random weights and the items; its size and the items' lengths. A token is a word."""
+    shape = dict(bench_model.SHAPES["s"], is_classifier=True)
+    bench_model.write_model(folder / "model", shape)
+    draw = random.Random(0)
+    lengths = [SHORTEST + round(i * (LONGEST - SHORTEST) / max(count - 1, 1)) for i in range(count)]
+    draw.shuffle(lengths)
+    say = lambda n: " ".join(bench_model.word(draw.randrange(1, shape["vocab"])) for _ in range(n))
+    prompts = [8 + i * 7 % 25 for i in range(count + 1)]
+    # rlar scores the first item alone.
+    items = [dict(id=i, prompt=say(n), response=say(m)) for i, (n, m) in enumerate(zip(prompts, [SHORTEST, *lengths]))]
+    lines = [json.dumps(item) + "\n" for item in items]
+    (folder / "all.jsonl").write_text("".join(lines))
+    (folder / "one.jsonl").write_text(lines[0])
+    return dict(name=bench_model.config(shape)["architectures"][0], parameters=bench_model.parameters(shape),
+                lengths=[n + m for n, m in zip(prompts[1:], lengths)])
+
+
 def pipeline_side(model, folder, lengths, batch, threads):
     start = time.perf_counter()
     import torch
@@ -168,33 +190,6 @@ def padding(lengths, order, batch):
     return 1 - sum(lengths) / sum(max(part) * len(part) for part in batches)
 
 
-def busy():
-    """Seconds that all cores have worked since they started, for any process."""
-    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-def watched(command, environment):
-    """Runs a process. Returns its output, with the seconds that it took, its peak memory in MB, and the share of the cores that
-    other processes took."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start, before = time.perf_counter(), busy()
-        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        seconds = time.perf_counter() - start
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(map(str, command))}: {(err.read() + out.read())[-3000:]}")
-        others = max(0, (busy() - before - usage.ru_utime - usage.ru_stime) / seconds / os.cpu_count())
-        return out.read(), dict(seconds=seconds, peak=usage.ru_maxrss // 1024, others=others)
-
-
 def main():
     root = Path(__file__).resolve().parent.parent
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,7 +200,11 @@ def main():
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--plain-malloc", action="store_true")
-    options = options.parse_args()
+    options.add_argument("--alone", action="store_true", help="rlar alone, without transformers, on a tiny model")
+    bench_rows.add_option(options)
+    options, rows = options.parse_args(), bench_rows.Rows()
+    if options.alone and options.model:
+        sys.exit("--alone makes its own model; leave --model out")
     for path in filter(None, (options.rlar, options.model)):
         if not path.exists():
             sys.exit(f"{path} does not exist")
@@ -216,12 +215,17 @@ def main():
         scratch = Path(scratch)
         model = options.model or scratch / "model"
         this_script = [sys.executable, __file__]
-        model_info = json.loads(watched([*this_script, "--make", options.model or "-", scratch, options.items], environment)[0])
+        if options.alone:
+            model_info = make_alone(scratch, options.items)
+        else:
+            made = watched([*this_script, "--make", options.model or "-", scratch, options.items], environment)
+            model_info = json.loads(made[0])
         lengths = model_info["lengths"]
         tokens = math.ceil(sum(lengths) / len(lengths) * options.batch)
         score = [options.rlar, "score", "--model", model, "--batch-tokens", tokens, "--data"]
         side = [*this_script, "--side", model, scratch, json.dumps(lengths), options.batch, threads]
-        runs, starts = {name: [] for name in ("rlar", *ORDERS)}, {"rlar": [], "pipeline": []}
+        sides = ("rlar",) if options.alone else ("rlar", *ORDERS)
+        runs, starts = {name: [] for name in sides}, {"rlar": [], "pipeline": []}
         peaks, others, furthest = {}, {}, 0.0
 
         def note(who, took):
@@ -229,15 +233,17 @@ def main():
             others[who] = max(others.get(who, 0), took["others"])
 
         for _ in range(options.rounds):
-            _, one = watched([*score, scratch / "one.jsonl"], environment)
-            lines, took = watched([*score, scratch / "all.jsonl"], environment)
+            _, one, _ = watched([*score, scratch / "one.jsonl"], environment)
+            lines, took, _ = watched([*score, scratch / "all.jsonl"], environment)
             note("rlar", took)
-            rows = [json.loads(line) for line in lines.splitlines()][1:]
-            assert [row["id"] for row in rows] == list(range(1, len(lengths) + 1)), "rows in another order"
-            scores = [row["score"] for row in rows]
+            scored = [json.loads(line) for line in lines.splitlines()][1:]
+            assert [row["id"] for row in scored] == list(range(1, len(lengths) + 1)), "rows in another order"
+            scores = [row["score"] for row in scored]
             runs["rlar"].append(took["seconds"] - one["seconds"])
             starts["rlar"].append(one["seconds"])
-            line, took = watched(side, pipeline_environment)
+            if options.alone:
+                continue
+            line, took, _ = watched(side, pipeline_environment)
             note("pipeline", took)
             pipeline = json.loads(line.splitlines()[-1])
             starts["pipeline"].append(pipeline["start"])
@@ -247,6 +253,10 @@ def main():
                 furthest = max(furthest, *(gap if math.isfinite(gap) else math.inf for gap in gaps))
 
     report(options, model_info, tokens, runs, starts, peaks, others)
+    add_rows(rows, model_info, runs, starts, peaks, others)
+    rows.write(options.json)
+    if options.alone:
+        return
     spread = statistics.pstdev(scores)
     print(f"\nScores from {min(scores):.3f} to {max(scores):.3f}, standard deviation {spread:.3f}; rlar's differ from the "
           f"pipeline's by at most {furthest:.1e}.")
@@ -258,8 +268,8 @@ def main():
 
 def report(options, model_info, tokens, runs, starts, peaks, others):
     lengths, rounds = model_info["lengths"], options.rounds
-    print(f"{model_info['name']}, {model_info['parameters'] / 1e6:.1f} M parameters, f32, {options.threads} threads; {len(lengths)} items of "
-          f"{min(lengths)} to {max(lengths)} tokens, {sum(lengths)} together\n"
+    print(f"{model_info['name']}, {model_info['parameters'] / 1e6:.1f} M parameters, f32, {options.threads} threads; "
+          f"{len(lengths)} items of {min(lengths)} to {max(lengths)} tokens, {sum(lengths)} together\n"
           f"rlar: --batch-tokens {tokens}; pipeline: batch_size {options.batch}; {rounds} rounds in turn\n")
     print("| side | s | ms/item | tok/s | padding | rlar is faster by | in single rounds | start s | peak MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -276,8 +286,23 @@ def report(options, model_info, tokens, runs, starts, peaks, others):
             cells += [f"{share:.0%}", f"{seconds / statistics.median(runs['rlar']):.2f}",
                       f"{min(ratios):.2f} to {max(ratios):.2f}"]
         print(f"| {title} | {' | '.join(cells)} | {statistics.median(starts[who]):.1f} | {peaks[who]} |")
-    print(f"\nOther processes took up to {others['rlar']:.0%} of the cores beside rlar, {others['pipeline']:.0%} beside the "
-          f"pipeline.")
+    taken = ", ".join(f"{share:.0%} beside {'rlar' if who == 'rlar' else 'the pipeline'}" for who, share in others.items())
+    print(f"\nOther processes took up to this share of the cores: {taken}.")
+
+
+def add_rows(rows, model_info, runs, starts, peaks, others):
+    """The rows for scripts/bench.py."""
+    table, count = "reward models", len(model_info["lengths"])
+    title = f"{model_info['parameters'] / 1e6:.1f} M parameters, {count} items"
+    ours = statistics.median(runs["rlar"]) / count * 1e3
+    beside = lambda name: dict(name=f"pipeline, items {name}", value=statistics.median(runs[name]) / count * 1e3)
+    for name in [name for name in runs if name != "rlar"] or [None]:
+        rows.add(table, f"{title}, {name or 'alone'}", "time per item", "ms", ours, "lower", name and beside(name))
+    pipeline = lambda value: dict(name="pipeline", value=value) if "pipeline" in peaks else None
+    rows.add(table, title, "peak memory", "MB", peaks["rlar"], "lower", pipeline(peaks.get("pipeline")))
+    start = starts["pipeline"] and statistics.median(starts["pipeline"])
+    rows.add(table, title, "start", "s", statistics.median(starts["rlar"]), "lower", pipeline(start))
+    rows.add(table, title, "cores that other processes took", "%", 100 * max(others.values()), "lower")
 
 
 if __name__ == "__main__":

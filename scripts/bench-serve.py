@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Measures `rlar serve`: rates, CPU time per item and latencies under load, beside math-verify in process and behind FastAPI.
 
-    RLAR_ORACLES=FOLDER scripts/bench-serve.py [--python PYTHON] [--seconds 5]
+    RLAR_ORACLES=FOLDER scripts/bench-serve.py [--python PYTHON] [--seconds 5] [--rounds 3]
 
 PYTHON needs math-verify, fastapi and uvicorn; without it, only rlar is measured. The items are math-verify's own test cases and
 GSM8K's solutions (in RLAR_ORACLES), programs with tests and a Python verifier over the same texts. Comparing two strings costs
-next to nothing, so the row *exact match* is what the server itself takes. No scores are cached, but for the row that says so. Load is open: requests are due at fixed times, and a latency counts from then on. For it, the load generator
-has a CPU of its own, so that it can send when a request is due however busy the server is.
+next to nothing, so the row *exact match* is what the server itself takes. No scores are cached, but for the row that says so.
+Load is open: requests are due at fixed times, and a latency counts from then on. For it, the load generator has a CPU of its own,
+so that it can send when a request is due however busy the server is. `--json FILE` also writes the figures, and everything that
+the load generator said goes to standard error.
 """
 
 import argparse
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,11 +23,20 @@ import time
 import urllib.request
 from pathlib import Path
 
+import bench_rows
+from math_verify_loop import pairs_per_second
+
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 256
 CONNECTIONS = 2048
-ROUNDS = 3
+SHARES = (0.5, 0.8, 1.2)  # of capacity
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+TABLE, PEER, EQUIVALENCE = "rewards over HTTP", "math-verify behind FastAPI", "math equivalence"
+OVERHEAD = 30  # µs of the server per item, at most, in batches
+SINGLE = 3000  # requests of one item per second, at least
+FASTER = 30  # times the items of the peer, at least
+LATE = 2  # at 120 % of capacity, the p99 is at most so many times that at 80 %
 
 VERIFIER = """
 def same_end(prompts, completions, reference, **kwargs):
@@ -118,15 +130,6 @@ def row_of(name, batch, single):
     return [name, f"{batch['items_per_second']:.0f}", cpu(batch), f"{single['requests_per_second']:.0f}", cpu(single)]
 
 
-def in_process(python, file):
-    """Items per second of math-verify as TRL calls it: a plain loop."""
-    code = ("import json,sys,time\nfrom math_verify import parse, verify\n"
-            "items=[json.loads(l) for l in open(sys.argv[1])]\nstart=time.perf_counter()\n"
-            "for i in items: verify(parse(i['reference']), parse(i['response']))\n"
-            "print(len(items)/(time.perf_counter()-start))")
-    return float(subprocess.run([str(python), "-c", code, str(file)], capture_output=True, text=True, check=True).stdout)
-
-
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     oracles = os.environ.get("RLAR_ORACLES")
@@ -135,10 +138,12 @@ def main():
     options.add_argument("--data", type=Path, default=oracles and Path(oracles))
     options.add_argument("--python", type=Path, help="a Python with math-verify, fastapi and uvicorn")
     options.add_argument("--seconds", type=float, default=5.0)
+    options.add_argument("--rounds", type=int, default=3, help="rounds of open load")
+    bench_rows.add_option(options)
     options = options.parse_args()
     if not options.data:
         sys.exit("--data is missing: name the folder with the corpora, or set RLAR_ORACLES")
-    report, rows = {}, []
+    report, rows, figures = {}, [], bench_rows.Rows()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "reward.py").write_text(VERIFIER)
@@ -160,17 +165,57 @@ def main():
             report["cached"] = dict(batch=batch, single=single)
             rows.append(row_of("math equivalence, cached", batch, single))
         if options.python:
-            alone = in_process(options.python, files["math equivalence"])
+            pairs = [(item["reference"], item["response"]) for item in lines(files[EQUIVALENCE])]
+            alone = pairs_per_second(options.python, pairs)
             report["math-verify in process"] = alone
             rows.append(["math-verify in process", f"{alone:.0f}", f"{1e6 / alone:.1f}", "", ""])
             with Server([options.python, ROOT / "scripts/fastapi_math_verify.py", "8097"], "127.0.0.1:8097") as server:
                 batch, single = rates(options, server, files["math equivalence"])
-                report["math-verify behind FastAPI"] = dict(batch=batch, single=single)
-                rows.append(row_of("math-verify behind FastAPI", batch, single))
+                report[PEER] = dict(batch=batch, single=single)
+                rows.append(row_of(PEER, batch, single))
         print(f"Rates: {BATCH} items a request over 2 connections, and one item a request over 16\n")
         table(["what", "items/s in batches", "server CPU µs per item", "single requests/s", "server CPU µs per request"], rows)
-        open_load(options, files["math equivalence"], report)
+        open_load(options, files[EQUIVALENCE], report)
+    add_rows(figures, report, options.rounds)
+    figures.write(options.json)
     print(json.dumps(report), file=sys.stderr)
+
+
+def add_rows(figures, report, rounds):
+    """The rows for scripts/bench.py. What is compared is math equivalence."""
+    peer, alone = report.get(PEER), report.get("math-verify in process")
+    measured = {name: sides for name, sides in report.items() if isinstance(sides, dict) and "single" in sides}
+    batches, singles = f"{BATCH} items a request", "one item a request"
+    for name, sides in measured.items():
+        if name == PEER:
+            continue
+        is_compared = name == EQUIVALENCE
+
+        def add(metric, unit, side, key, better, goal=None):
+            beside = dict(name=PEER, value=peer[side][key]) if peer and is_compared else None
+            figures.add(TABLE, name, metric, unit, sides[side][key], better, beside, goal)
+
+        cpu, at_most = "server_cpu_us_per_item", dict(of="value", at_most=OVERHEAD) if name == "exact match" else None
+        faster, enough = (dict(of="ratio", at_least=FASTER), dict(of="value", at_least=SINGLE)) if is_compared else (None, None)
+        add(batches, "items/s", "batch", "items_per_second", "higher", faster)
+        add(f"server's CPU time, {batches}", "µs/item", "batch", cpu, "lower", at_most)
+        add(singles, "requests/s", "single", "requests_per_second", "higher", enough)
+        add(f"server's CPU time, {singles}", "µs/item", "single", cpu, "lower")
+        if alone and is_compared:
+            figures.add(TABLE, f"{name}, beside a loop", batches, "items/s", sides["batch"]["items_per_second"], "higher",
+                        dict(name="math-verify in process", value=alone))
+    load = lambda share, key: [report[f"load {share}, round {round}"][key] for round in range(1, rounds + 1)]
+    # A round without an answer has no latency, and its median none either.
+    median = lambda values: None if None in values else statistics.median(values)
+    calm = median(load(0.8, "p99_ms"))
+    for share in SHARES:
+        title = f"{EQUIVALENCE}, {share:.0%} of capacity"
+        scored = [count / seconds for count, seconds in zip(load(share, "scored"), load(share, "seconds"))]
+        figures.add(TABLE, title, "scored", "requests/s", median(scored), "higher")
+        is_over = share > 1
+        figures.add(TABLE, title, "p99 of answers", "ms", median(load(share, "p99_ms")),
+                    beside=dict(name="rlar at 80 %", value=calm) if is_over else None,
+                    goal=dict(of="ratio", at_most=LATE) if is_over else None)
 
 
 def open_load(options, file, report):
@@ -180,7 +225,7 @@ def open_load(options, file, report):
     with Server([options.rlar, "serve", "--port", "0", "--quiet"], cpus=CPUS[:-1]) as server:
         settings = dict(batch=1, warmup=min(options.seconds / 3, 2), seconds=options.seconds, cpus=CPUS[-1:])
         capacity = load(options, server, file, connections=32, **settings)["requests_per_second"]
-        for round, share in itertools.product(range(1, ROUNDS + 1), (0.5, 0.8, 1.2)):
+        for round, share in itertools.product(range(1, options.rounds + 1), SHARES):
             rate, waits = share * capacity, deadline if share > 1 else {}
             got = load(options, server, file, connections=CONNECTIONS, rate=rate, **waits, **settings)
             report[f"load {share}, round {round}"] = got

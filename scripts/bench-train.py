@@ -8,11 +8,12 @@
 
 Each round runs one side after the other, each in its own process, from the same random weights, with the same prompts,
 group size, reward (`token_f1`) and optimizer, two threads, f32, and replies of equal length, in `--pieces` micro-batches per
-step. `--precision bf16` is rlar's `precision: bf16` beside TRL's `bf16=True`, which is PyTorch's autocast. A process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the
-end of one to the end of the next. Memory is the peak of the whole process, loading and saving included (rlar also measures
-one held-out example and writes a checkpoint), and the peak by the last step, before saving. `limit` is the time that the
-necessary floating-point operations take at the machine's measured rate of f32 products: one forward pass to sample, three
-passes' worth to train, every prompt once per group.
+step. `--precision bf16` is rlar's `precision: bf16` beside TRL's `bf16=True`, which is PyTorch's autocast. A process gives the
+median of its steps after the first ones, the table the median over rounds. A step lasts from the end of one to the end of the
+next. Memory is the peak of the whole process, loading and saving included (rlar also measures one held-out example and writes a
+checkpoint), and the peak by the last step, before saving. `limit` is the time that the necessary
+floating-point operations take at the machine's measured rate of f32 products: one forward pass to sample, three passes' worth to
+train, every prompt once per group.
 
 TRL runs as fast as its settings allow on a CPU: plain generation without a logits processor, fused AdamW, and a malloc that
 keeps freed memory, as rlar's does, which helps where the vocabulary is large and costs a little memory (`--plain-malloc`
@@ -24,18 +25,18 @@ import argparse
 import importlib.util
 import json
 import os
-import random
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import bench_model
+import bench_rows
 import config_files
+from watched import watched
 
 THREADS = 2
 NEW_TOKENS, GROUP, LEARNING_RATE = 32, 8, 1e-5
@@ -45,6 +46,10 @@ PARTS = ("sampling", "scoring", "training", "other")
 KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 MEMORY = ("peak", "before_saving")
 PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
+# How many times better than TRL a step should be, by shape and precision, and its memory.
+FASTER = {("s", "f32"): 2.0, ("smollm2", "f32"): 1.4, ("smollm2", "bf16"): 2.0}
+SMALLER = {("smollm2", "f32"): 1 / 0.6}
+OUTSIDE = 3  # percent of a step, at most, outside sampling, scoring and training
 
 
 def rlar_config(folder, lengths, steps, pieces, precision):
@@ -166,46 +171,6 @@ def trl_side(folder, prompts, steps, pieces, precision):
     print(json.dumps(dict(steps=done, before_saving=before_saving)))
 
 
-def peak_memory(pid):
-    """Peak resident memory of a running process so far, in MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) // 1024
-
-
-def busy():
-    """Seconds that all cores have worked since they started, for any process."""
-    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-def watched(command, environment, records=None):
-    """Runs a process. Returns its output, its peak memory in MB with the share of the cores that other processes took
-    meanwhile, and for each line of the file `records` the time at which it appeared and the peak memory by then."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start, before = time.perf_counter(), busy()
-        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
-        try:
-            size, came, pid = 0, [], 0
-            while not pid:
-                if records and records.exists() and records.stat().st_size > size:
-                    text = records.read_bytes()
-                    size = len(text)
-                    came += [(time.perf_counter(), peak_memory(process.pid))] * (text.count(b"\n") - len(came))
-                time.sleep(0.001)
-                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(map(str, command))}: {(err.read() + out.read())[-3000:]}")
-        others = busy() - before - usage.ru_utime - usage.ru_stime
-        others = max(0, others / (time.perf_counter() - start) / os.cpu_count())
-        return out.read(), dict(peak=usage.ru_maxrss // 1024, others=others), came
-
-
 def result(steps, **more):
     steps = steps[WARM_UP:]
     return dict({key: statistics.median(s[key] for s in steps) for key in ("total", *PARTS)}, **more)
@@ -243,7 +208,33 @@ def check_scores(run):
     assert any(len(rewards) > 1 for rewards in groups), "groups of equal rewards teach nothing"
 
 
-def table(name, sides, flops, best):
+def limits(flops, best):
+    """Seconds that the floating-point operations of a step and of its parts take; `best` is in GFLOP/s."""
+    forward = flops / 1e9 / best
+    return dict(total=4 * forward, sampling=forward, training=3 * forward)
+
+
+def add_rows(rows, options, name, sides, limit, best):
+    """The rows of a shape for scripts/bench.py."""
+    table = f"a GRPO step, {options.precision}"
+    title = f"{name}, {PROMPTS[name]} × {GROUP} replies, {options.pieces} micro-batches"
+    rlar, trl, at = sides["rlar"], sides.get("TRL"), (name, options.precision)
+    beside = lambda key: trl and dict(name="TRL", value=trl[key])
+    goal = lambda least: dict(of="ratio", at_least=least) if least else None
+    for key, metric in (("total", "step"), ("sampling", "sampling"), ("training", "training")):
+        # A product in bf16 has another limit, which is not measured.
+        allowed = dict(value=limit[key], of=f"the f32 product at {best:.0f} GFLOP/s") if options.precision == "f32" else None
+        least = FASTER.get(at) if key == "total" else None
+        rows.add(table, title, metric, "s", rlar[key], "lower", beside(key), goal(least), allowed)
+    rows.add(table, title, "outside sampling, scoring and training", "%", 100 * rlar["other"] / rlar["total"], "lower",
+             goal=dict(of="value", at_most=OUTSIDE))
+    for key, metric in (("peak", "peak memory"), ("before_saving", "peak memory before saving")):
+        rows.add(table, title, metric, "MB", rlar[key], "lower", beside(key), goal(SMALLER.get(at) if key == "peak" else None))
+    others = max(side["others"] for side in sides.values())
+    rows.add(table, title, "cores that other processes took", "%", 100 * others, "lower")
+
+
+def table(name, sides, limit, flops, best):
     """Prints the table of a shape; `sides` are the medians of rlar and, unless it ran alone, of TRL."""
     cell = lambda seconds: f"{seconds:.3f}" if abs(seconds) < 10 else f"{seconds:.1f}"
     row = lambda title, *cells: print(f"| {title} | {' | '.join(cells)} |")
@@ -257,8 +248,6 @@ def table(name, sides, flops, best):
     if "TRL" in sides:
         ratio = lambda key: f"{sides['TRL'][key] / rlar[key]:.2f}"
         row("TRL / rlar", *map(ratio, ("total", *PARTS[:3])), "", *map(ratio, MEMORY))
-    forward = flops / 1e9 / best
-    limit = dict(total=4 * forward, sampling=forward, training=3 * forward)
     row("limit", *(cell(limit[key]) if key in limit else "" for key in ("total", *PARTS, *MEMORY)))
     for title, side in sides.items():
         share = lambda key: f"{limit[key] / side[key]:.0%}" if key in limit else ""
@@ -274,6 +263,7 @@ def main():
     root = Path(__file__).resolve().parent.parent
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rlar", type=Path, default=root / "target/release/rlar")
+    options.add_argument("--bench", type=Path, help="the example `bench`; beside rlar when absent")
     options.add_argument("--shape", default="s,smollm2")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=8, help=f"steps that count, after {WARM_UP} that do not")
@@ -281,9 +271,10 @@ def main():
     options.add_argument("--precision", default="f32", choices=("f32", "bf16"), help="of matrix products")
     options.add_argument("--plain-malloc", action="store_true", help="TRL with malloc's own settings")
     options.add_argument("--alone", action="store_true", help="rlar alone, without TRL and its packages")
-    options = options.parse_args()
+    bench_rows.add_option(options)
+    options, rows = options.parse_args(), bench_rows.Rows()
     names, steps = options.shape.split(","), options.steps + WARM_UP
-    bench = options.rlar.parent / "examples/bench"
+    bench = options.bench or options.rlar.parent / "examples/bench"
     if unknown := [name for name in names if name not in PROMPTS]:
         sys.exit(f"no shape {', '.join(unknown)}; there are {', '.join(PROMPTS)}")
     if missing := [str(path) for path in (options.rlar, bench) if not path.exists()]:
@@ -321,7 +312,10 @@ def main():
               + f" GFLOP/s; {THREADS} threads; {options.rounds} × {options.steps} steps of "
               + f"{options.pieces} micro-batches; {options.precision}\n")
         flops = bench_model.forward_flops(shape, lengths, GROUP, NEW_TOKENS)
-        table(name, {side: over_rounds(results) for side, results in runs.items()}, flops, max(rates.values()))
+        sides, best = {side: over_rounds(results) for side, results in runs.items()}, max(rates.values())
+        table(name, sides, limits(flops, best), flops, best)
+        add_rows(rows, options, name, sides, limits(flops, best), best)
+    rows.write(options.json)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from pathlib import Path
 SHAPES = {
     "s": dict(family="llama", layers=4, hidden=128, inner=384, heads=4, kv=2, head=32, vocab=512),
     "smollm2": dict(family="llama", layers=30, hidden=576, inner=1536, heads=9, kv=3, head=64, vocab=49152),
+    "smoke": dict(family="llama", layers=2, hidden=64, inner=128, heads=4, kv=2, head=16, vocab=270),
     "qwen3-tiny": dict(family="qwen3", layers=2, hidden=64, inner=128, heads=4, kv=2, head=32, vocab=512),
     "qwen3-0.6b": dict(family="qwen3", layers=28, hidden=1024, inner=3072, heads=16, kv=8, head=128, vocab=151936),
 }
 PAD = "<pad>"
-CLASSES = dict(llama="LlamaForCausalLM", qwen3="Qwen3ForCausalLM")
+CLASSES = dict(llama="Llama", qwen3="Qwen3")
 CHUNK = 1 << 24  # weights that are drawn at a time
 
 
@@ -25,9 +26,13 @@ def word(i):
 
 
 def config(shape):
-    """The `config.json` of a shape. It names no end token, so that nothing but its length ends a reply."""
+    """The `config.json` of a shape. It names no end token, so that nothing but its length ends a reply. With `is_classifier`, it
+    is that of a reward model, which has one output."""
+    is_classifier = shape.get("is_classifier", False)
+    task = "ForSequenceClassification" if is_classifier else "ForCausalLM"
     return dict(
-        architectures=[CLASSES[shape["family"]]], model_type=shape["family"], torch_dtype="bfloat16",
+        **(dict(id2label={"0": "LABEL_0"}, label2id=dict(LABEL_0=0)) if is_classifier else {}),
+        architectures=[CLASSES[shape["family"]] + task], model_type=shape["family"], torch_dtype="bfloat16",
         vocab_size=shape["vocab"], hidden_size=shape["hidden"], intermediate_size=shape["inner"],
         num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"], num_key_value_heads=shape["kv"],
         head_dim=shape["head"], hidden_act="silu", max_position_embeddings=2048, tie_word_embeddings=True,
@@ -56,6 +61,14 @@ def tensors(shape):
         yield f"{layer}.mlp.up_proj.weight", (inner, hidden)
         yield f"{layer}.mlp.down_proj.weight", (hidden, inner)
     yield "model.norm.weight", (hidden,)
+    if shape.get("is_classifier"):
+        yield "score.weight", (1, hidden)
+
+
+def doubled(shape, times):
+    """A shape of `times` the width: wider layers and more heads of the same size."""
+    wider = ("hidden", "inner", "heads", "kv")
+    return {key: value * times if key in wider else value for key, value in shape.items()}
 
 
 def parameters(shape):

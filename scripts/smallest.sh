@@ -23,6 +23,9 @@ diff --recursive --brief --exclude README.md --exclude origins.yaml datasets "$s
 echo "== what scripts/four_domains calls true"
 limited scripts/test_four_domains.py
 
+echo "== what scripts/bench.py refuses and merges"
+limited scripts/test_bench.py
+
 echo "== the tutorials, in their short form"
 limited scripts/check-docs.py --run "$rlar"
 
@@ -33,21 +36,13 @@ done
 
 echo "== scripts/sample-texts.py"
 limited scripts/sample-texts.py --seed 1 >/dev/null
-echo "== scripts/bench-start.py"
-limited scripts/bench-start.py --rlar "$rlar" --rounds 1
-echo "== scripts/bench-memory.py"
-limited scripts/bench-memory.py --rlar "$rlar" --steps 1 smoke
-echo "== scripts/bench-train.py"
-limited scripts/bench-train.py --rlar "$rlar" --alone --shape s --rounds 1 --steps 1
-echo "== scripts/bench-policy.py"
-limited scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
-echo "== scripts/bench-sandbox.sh"
-limited scripts/bench-sandbox.sh --smallest
+echo "== scripts/bench.py and the scripts that it runs"
+bench=(--smallest --alone --rlar "$rlar" --examples "$target/examples" --out "$scratch/bench")
+# Its items are those of RLAR_ORACLES.
+if [ -z "${RLAR_ORACLES:-}" ]; then bench+=(--leave-out serve); fi
+limited scripts/bench.py "${bench[@]}"
+cat "$scratch/bench/bench.md"
 echo "== scripts/soak-serve.py"
 limited scripts/soak-serve.py --rlar "$rlar" --load "$target/examples/load" --items 10000
-if [ -n "${RLAR_ORACLES:-}" ]; then
-    echo "== scripts/bench-serve.py"
-    limited scripts/bench-serve.py --rlar "$rlar" --load "$target/examples/load" --seconds 0.3
-fi
 echo "== scripts/gpu-check.sh"
 limited scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu

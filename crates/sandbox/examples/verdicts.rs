@@ -1,13 +1,16 @@
-//! Measures CPU and wall time per verdict, with the CPU time of all processes involved: `just bench-sandbox`.
+//! Measures CPU and wall time per verdict, with the CPU time of all processes involved, for `scripts/bench-sandbox.py`.
 //!
 //! The argument is optional: a JSONL file of programs to judge as well (`source`, `setup`, `functions`, `tests`), or
 //! `--smallest`, which makes a fiftieth of the calls.
+//!
+//! Prints lines of JSON. For each tier: one with `opening_ms` and `fork_servers_ms`, medians of 5, or with `unavailable`, the
+//! reason; then one for each kind of verdict: `what`, `calls`, and `cpu_us` and `wall_us` for each call, medians of 3.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
 use rlar_sandbox::{Program, Sandbox, SandboxLimits, TestResults, Tests, Tier, Verdict, Verifier};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const LAST_NUMBER: &str = "import re
 
@@ -23,19 +26,20 @@ fn main() {
     let [shared, single, programs_judged] = [50_000, 1_000, 500].map(|n| if is_smallest { n / 50 } else { n });
     for tier in [Tier::A, Tier::B] {
         if let Err(e) = Sandbox::open_tier(tier) {
-            println!("tier {tier}: {e}");
+            println!("{}", json!({ "tier": tier.to_string(), "unavailable": e.to_string() }));
             continue;
         }
-        println!("tier {tier}");
         let (open, warm): (Vec<_>, Vec<_>) = (0..5).map(|_| start(tier)).unzip();
-        println!("  opening {:?}, then all fork servers {:?} (medians of 5)", median(open), median(warm));
+        let ms = |times| median(times).as_secs_f64() * 1e3;
+        println!("{}", json!({ "tier": tier.to_string(), "opening_ms": ms(open), "fork_servers_ms": ms(warm) }));
         let idle = median((0..5).map(|_| cpu_of(tier, |_| ()).0).collect());
         let report = |what: &str, calls: usize, work: &dyn Fn(&Sandbox)| {
             let runs: Vec<(Duration, Duration)> = (0..3).map(|_| cpu_of(tier, work)).collect();
             let per = |d: Duration| d.as_secs_f64() * 1e6 / calls as f64;
             let cpu = median(runs.iter().map(|r| r.0.saturating_sub(idle)).collect());
             let wall = median(runs.iter().map(|r| r.1).collect());
-            println!("  {what:<34} {calls:>6} × {:>8.1} µs CPU {:>8.1} µs wall", per(cpu), per(wall));
+            let line = json!({ "tier": tier.to_string(), "what": what, "calls": calls, "cpu_us": per(cpu), "wall_us": per(wall) });
+            println!("{line}");
         };
         report("verifier, shared processes", shared, &|s| verify(s, shared, false));
         report("verifier, a process per call", single, &|s| verify(s, single, true));
