@@ -229,7 +229,7 @@ def main():
                          text=True)
     print(f"the adapter, measured by rlar in this process: {own.stdout.strip().splitlines()[-1] if own.returncode == 0 else own.stderr}")
     python = pathlib.Path(os.environ.get("TINKER_PYTHON", ROOT / "target/tinker-python")) / "bin/python"
-    print(f"the adapter, greedy, by transformers and PEFT: {peft_accuracy(model, broken.folder / 'final', python):.1f} %")
+    print(f"the adapter, greedy, by transformers and PEFT: {peft_accuracy(model, final, python):.1f} %")
 
 
 if __name__ == "__main__":
