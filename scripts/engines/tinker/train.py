@@ -2,13 +2,15 @@
 """Compares `rlar train` on SkyRL 0.3.0's Tinker server with the same LoRA training in this process, and prints a table.
 
     scripts/engines/tinker/train.py [--rlar target/release/rlar] [--steps 40] [--port 8000] [--out target/tinker-run]
+                                      [--processes 2 [--ray]] [--no-kills]
 
 1. `rlar sft` teaches a small policy from random weights to count letters (datasets/letters), of which it gets a third right.
-2. scripts/engines/tinker/server.sh serves it, and `rlar train` trains an adapter there. rlar is killed once with SIGKILL and resumed; then
+2. scripts/engines/tinker/server.sh serves it, in the given number of processes and on Ray if asked for, and `rlar train` trains an adapter there. rlar is killed once with SIGKILL and resumed; then
    the server is killed with SIGKILL, rlar ends with an error, the server is started again, and rlar is resumed.
+   --no-kills leaves this out.
 3. The same run without kills, on the same server.
 4. The same steps with rlar's own LoRA.
-5. The adapter of 2 is measured by `rlar eval` in this process, and by transformers and PEFT.
+5. The adapter of 2, or of 3, is measured by `rlar eval` in this process, and by transformers and PEFT.
 
 Needs the Python environment that server.sh makes (TINKER_PYTHON names another folder). About half an hour on two cores.
 """
@@ -49,11 +51,11 @@ eval: {{ samples: 2 }}
 class Server:
     """The Tinker server, in a process group of its own."""
 
-    def __init__(self, port, model, out):
-        self.port, self.model, self.log, self.process = port, model, out / "server.log", None
+    def __init__(self, port, model, out, options):
+        self.port, self.model, self.options, self.log, self.process = port, model, options, out / "server.log", None
 
     def start(self):
-        command = [ROOT / "scripts/engines/tinker/server.sh", str(self.port), self.model]
+        command = [ROOT / "scripts/engines/tinker/server.sh", *self.options, str(self.port), self.model]
         self.process = subprocess.Popen(command, stdout=self.log.open("a"), stderr=subprocess.STDOUT, start_new_session=True)
         began = time.monotonic()
         while not self.answers():
@@ -165,6 +167,9 @@ def main():
     options.add_argument("--steps", type=int, default=40)
     options.add_argument("--port", type=int, default=8000)
     options.add_argument("--out", type=pathlib.Path, default=ROOT / "target/tinker-run")
+    options.add_argument("--processes", type=int, default=1, help="processes of the server")
+    options.add_argument("--ray", action="store_true", help="Ray starts these processes")
+    options.add_argument("--kills", action=argparse.BooleanOptionalAction, default=True, help="the run with kills")
     options.add_argument("--local", action="store_true", help="only the parts without the server")
     given = options.parse_args()
     rlar, out, steps = given.rlar.resolve(), given.out.resolve(), given.steps
@@ -186,16 +191,18 @@ def main():
     run.finish(run.start())
     traffic = {}
     if not given.local:
-        server = Server(given.port, model, out)
+        form = ["--processes", str(given.processes)] + ["--ray"] * given.ray
+        server = Server(given.port, model, out, form)
         try:
             server.start()
-            broken = Run(rlar, out / "tinker.yaml", out / "tinker-killed")
-            error = train_with_kills(broken, server, steps)
+            if given.kills:
+                broken = runs["server, two kills"] = Run(rlar, out / "tinker.yaml", out / "tinker-killed")
+                error = train_with_kills(broken, server, steps)
             whole = Run(rlar, out / "tinker.yaml", out / "tinker")
             process = whole.start()
             whole.wait_for(process, 1)
             whole.finish(process)
-            runs |= {"server, two kills": broken, "server": whole}
+            runs["server"] = whole
             traffic["server"] = whole.traffic()
         finally:
             server.kill()
@@ -213,14 +220,16 @@ def main():
         return
     print(f"\nbytes to and from the server, checks and evaluations included: {traffic['server'] / steps:.0f} per step")
     print(f"checked before the first step: {(whole.folder / 'tinker.json').read_text()}")
-    print(f"what rlar said of the lost server: {error.strip().splitlines()[-1]}")
-    same = [a["reward"]["mean"] == b["reward"]["mean"] for a, b in zip(whole.records(), broken.records())]
-    print(f"steps with the same mean reward in both runs on the server: {sum(same)} of {len(same)}")
-    own = subprocess.run([rlar, "eval", "--config", "local.yaml", "--model", broken.folder / "final", "--json"], capture_output=True,
+    if given.kills:
+        print(f"what rlar said of the lost server: {error.strip().splitlines()[-1]}")
+        same = [a["reward"]["mean"] == b["reward"]["mean"] for a, b in zip(whole.records(), broken.records())]
+        print(f"steps with the same mean reward in both runs on the server: {sum(same)} of {len(same)}")
+    final = (broken if given.kills else whole).folder / "final"
+    own = subprocess.run([rlar, "eval", "--config", "local.yaml", "--model", final, "--json"], capture_output=True,
                          text=True)
     print(f"the adapter, measured by rlar in this process: {own.stdout.strip().splitlines()[-1] if own.returncode == 0 else own.stderr}")
     python = pathlib.Path(os.environ.get("TINKER_PYTHON", ROOT / "target/tinker-python")) / "bin/python"
-    print(f"the adapter, greedy, by transformers and PEFT: {peft_accuracy(model, broken.folder / 'final', python):.1f} %")
+    print(f"the adapter, greedy, by transformers and PEFT: {peft_accuracy(model, final, python):.1f} %")
 
 
 if __name__ == "__main__":
