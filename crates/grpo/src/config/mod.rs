@@ -61,8 +61,8 @@ pub struct Config {
     #[serde(default = "cpu")]
     pub device: String,
     /// The number format of matrix products with weights: `f32`, or `bf16` on a GPU or a processor with AVX512-BF16. On a
-    /// GPU, `f32` rounds the inputs of products to TF32, which has 11 significant bits. On a processor, `bf16` is for
-    /// training; replies are sampled in `f32`.
+    /// GPU, `f32` rounds the inputs of products to TF32, which has 11 significant bits. With `bf16`, sampling
+    /// holds a copy of the matrices in bfloat16.
     #[serde(default)]
     pub precision: Precision,
     /// The run's folder, and which checkpoints and rollouts it keeps.

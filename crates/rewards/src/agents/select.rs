@@ -72,9 +72,9 @@ pub struct ToolSelection {
 ///
 /// The model is asked twice, the second time with the tools in the opposite order. If both answers choose the same
 /// tools, these are chosen, with the means of their weights. Otherwise the tools that the answers have in common are
-/// chosen if one of them can judge a reply and no other tool of the answers was measured to be better, and else those of
-/// the answer whose best tool has the higher AUCs on the task; the reason tells of the disagreement. A single tool is
-/// chosen without a request.
+/// chosen if one of them can judge a reply and has the highest weight in one of the answers, and no other tool of the
+/// answers was measured to be better, and else those of the answer whose best tool has the higher AUCs on the task; the
+/// reason tells of the disagreement. A single tool is chosen without a request.
 ///
 /// # Errors
 ///
@@ -224,21 +224,24 @@ fn agree(first: ParsedChoice, second: ParsedChoice, offered: &[OfferedTool], id:
         return ParsedChoice { tools: common, for_whole_task, ..first };
     }
     let is_judge = |t: &WeightedTool| offered.iter().any(|o| o.card.name == t.tool && o.is_judge());
+    // What both name only as a small addition to other tools is not what either wants alone.
+    let is_main = |t: &WeightedTool| [&first.tools, &second.tools].iter().any(|tools| is_heaviest(t, tools));
     let (one, other) = (names(&first.tools), names(&second.tools));
     let best = |tools: &[WeightedTool]| best_evidence(tools, offered);
     let (best_first, best_second) = (best(&first.tools), best(&second.tools));
-    let (tools, reason, why) =
-        if common.iter().any(is_judge) && best(&common) >= best_first.max(best_second) - MAX_BEHIND {
-            (common, first.reason, "taken are the tools that both name")
-        } else if best_second > best_first {
-            (
-                second.tools,
-                second.reason,
-                "the second is taken, because its best tool was measured to be better on the task",
-            )
-        } else {
-            (first.tools, first.reason, "the first is taken, because nothing measured speaks for the second")
-        };
+    let (tools, reason, why) = if common.iter().any(|t| is_judge(t) && is_main(t))
+        && best(&common) >= best_first.max(best_second) - MAX_BEHIND
+    {
+        (common, first.reason, "taken are the tools that both name")
+    } else if best_second > best_first {
+        (
+            second.tools,
+            second.reason,
+            "the second is taken, because its best tool was measured to be better on the task",
+        )
+    } else {
+        (first.tools, first.reason, "the first is taken, because nothing measured speaks for the second")
+    };
     let disagreement = format!("it was asked twice, and the answers differ: {one}, then {other}; {why}");
     tracing::info!("example `{id}`: {disagreement}: {}", names(&tools));
     ParsedChoice { tools, for_whole_task, reason: format!("{reason} ({disagreement})") }
@@ -251,6 +254,12 @@ fn common_tools(first: &[WeightedTool], second: &[WeightedTool]) -> Vec<Weighted
         Some(WeightedTool { weight: f64::midpoint(a.weight, b.weight), ..a.clone() })
     };
     first.iter().filter_map(common).collect()
+}
+
+/// Whether no tool of a choice has a higher weight than this one, which is among them.
+fn is_heaviest(tool: &WeightedTool, choice: &[WeightedTool]) -> bool {
+    let chosen = choice.iter().find(|t| t.tool == tool.tool);
+    chosen.is_some_and(|chosen| choice.iter().all(|t| t.weight <= chosen.weight))
 }
 
 /// The highest sum of the AUCs that were measured of one of the tools on the task, at least that of chance.

@@ -236,6 +236,25 @@ fn answers_that_differ_are_settled_by_what_they_share_or_by_what_was_measured() 
     }
 }
 
+/// What both answers name only as a small addition is wanted alone by neither.
+#[test]
+fn tools_that_both_answers_share_are_taken_if_one_of_them_is_the_main_tool_of_an_answer() {
+    let cards: Vec<_> = ["order", "pairs", "words"].map(|name| card(name, "quality", true, name)).into();
+    let choose = |answers: [&'static [(&'static str, f64)]; 2]| {
+        let llm = scripted(move |request| {
+            let of = |(tool, weight): &(&str, f64)| json!({ "tool": tool, "weight": weight });
+            let tools: Vec<_> = answers[usize::from(request.attempt > 0)].iter().map(of).collect();
+            Ok(json!({ "tools": tools, "task_decides": true, "reason": "They compare." }).to_string())
+        });
+        let offered = unmeasured(&cards);
+        let selected = select(agents(llm).llm.as_ref().unwrap(), &prompt("a"), "translation", &offered).unwrap();
+        names(&selected).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(choose([&[("order", 1.0), ("words", 0.2)], &[("pairs", 1.0), ("words", 0.2)]]), ["order", "words"]);
+    assert_eq!(choose([&[("order", 1.0), ("words", 0.2)], &[("words", 1.0)]]), ["words"]);
+    assert_eq!(choose([&[("order", 1.0), ("words", 1.0)], &[("words", 0.5), ("pairs", 1.0)]]), ["words"]);
+}
+
 /// A comparison that pays for perfect replies only teaches nothing to a policy that is not perfect yet.
 #[test]
 fn a_tool_that_pays_for_perfect_replies_only_is_not_chosen_alone_where_another_is_better() {
