@@ -14,6 +14,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -302,22 +303,19 @@ unsafe fn matmul_into([m, k, n]: [usize; 3], a: View, b: View, out: Tiles) {
                 b.from(left, start).pack::<TILE_COLUMNS>(depth, &mut packed_b[..panels * size_b]);
             }
             // SAFETY: the processor was asked, and the caller vouches for the result, in which this block of columns starts.
-            unsafe { multiply(depth, &packed_a[..row_panels * size_a], &packed_b[..panels * size_b], left, out) }
+            unsafe { multiply(depth, &packed_a, &packed_b, left..n.min(left + COLUMNS), out) }
         }
     }
 }
 
-/// Multiplies the panels of all rows of `a` with some panels of `b`, on all threads. The first of these is the columns of
-/// the result from `left` on.
+/// Multiplies the panels of all rows of `a` with those of some `columns` of `b`, on all threads; `a` and `b` begin with them.
 ///
 /// # Safety
 /// The processor has bfloat16 instructions. All panels have `depth` elements along the inner dimension, their tiles start
 /// inside the result, which may be written (with `add`, also read).
-unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], left: usize, out: Tiles) {
-    // Without inner elements, the panels are empty, and the result is still written.
+unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], columns: Range<usize>, out: Tiles) {
     let (size_a, size_b) = (depth.div_ceil(2) * TILE_ROWS, depth.div_ceil(2) * TILE_COLUMNS);
-    let row_panels = out.rows.div_ceil(TILE_ROWS);
-    let panels = if size_b == 0 { (out.columns - left).min(COLUMNS).div_ceil(TILE_COLUMNS) } else { b.len() / size_b };
+    let (row_panels, panels) = (out.rows.div_ceil(TILE_ROWS), columns.len().div_ceil(TILE_COLUMNS));
     let blocks = out.rows.div_ceil(ROWS);
     let step = panels.div_ceil((4 * rayon::current_num_threads()).div_ceil(blocks).min(panels));
     let parts = panels.div_ceil(step);
@@ -327,7 +325,7 @@ unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], left: usize, out: Tiles) 
             for p in block * ROWS / TILE_ROWS..row_panels.min((block + 1) * ROWS / TILE_ROWS) {
                 let (a, b) = (&a[p * size_a..][..size_a], &b[q * size_b..][..size_b]);
                 // SAFETY: the caller vouches for the processor and the result; the tile belongs to this task alone.
-                unsafe { out.compute(p * TILE_ROWS, left + q * TILE_COLUMNS, a, b) }
+                unsafe { out.compute(p * TILE_ROWS, columns.start + q * TILE_COLUMNS, a, b) }
             }
         }
     });
@@ -368,7 +366,7 @@ impl Bf16Matrix {
         // SAFETY: `new` has asked the processor. `n · width` elements are reserved, and each of them is written without
         // being read, since `add` is false.
         unsafe {
-            multiply(self.columns, &packed, &self.panels, 0, tiles);
+            multiply(self.columns, &packed, &self.panels, 0..width, tiles);
             out.set_len(n * width);
         }
         out
