@@ -331,49 +331,38 @@ unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], columns: Range<usize>, ou
     });
 }
 
-/// A matrix `[rows, columns]` in bfloat16, packed once for many products.
-#[derive(Debug)]
-pub struct Bf16Matrix {
-    panels: Vec<u32>,
-    rows: usize,
-    columns: usize,
+/// Packs a matrix `[rows, columns]` for [`product_packed`], with its elements rounded to bfloat16 (to nearest, ties to even).
+///
+/// # Panics
+/// Without columns, and on a processor without the instructions ([`has_bf16`]).
+pub fn packed(w: &[f32], columns: usize) -> Vec<u32> {
+    assert!(has_bf16(), "this processor has no instructions for bfloat16");
+    let rows = w.len() / columns;
+    let mut panels = vec![0u32; rows.div_ceil(TILE_COLUMNS) * TILE_COLUMNS * columns.div_ceil(2)];
+    Lines { data: w, line: columns, step: 1, count: rows }.pack::<TILE_COLUMNS>(columns, &mut panels);
+    panels
 }
 
-impl Bf16Matrix {
-    /// Rounds a matrix with these rows, of `columns` elements each, to bfloat16 (to nearest, ties to even).
-    ///
-    /// # Panics
-    /// Without columns, and on a processor without the instructions ([`has_bf16`]).
-    pub fn new(w: &[f32], columns: usize) -> Self {
-        assert!(has_bf16() && columns > 0, "this processor has no instructions for bfloat16");
-        let rows = w.len() / columns;
-        let mut panels = vec![0u32; rows.div_ceil(TILE_COLUMNS) * TILE_COLUMNS * columns.div_ceil(2)];
-        Lines { data: w, line: columns, step: 1, count: rows }.pack::<TILE_COLUMNS>(columns, &mut panels);
-        Self { panels, rows, columns }
+/// The product `x · wᵀ` `[n, rows]` with a [`packed`] matrix `[rows, columns]`, for `x` `[n, columns]`, which is rounded to
+/// bfloat16, with sums in `f32`. The result of a row does not depend on the other rows.
+///
+/// # Panics
+/// When the panels are too few for the shape, and on a processor without the instructions ([`has_bf16`]).
+pub fn product_packed([n, columns, rows]: [usize; 3], x: &[f32], panels: &[u32]) -> Vec<f32> {
+    assert!(has_bf16(), "this processor has no instructions for bfloat16");
+    assert!(panels.len() >= rows.div_ceil(TILE_COLUMNS) * TILE_COLUMNS * columns.div_ceil(2), "too few panels");
+    let mut out: Vec<f32> = Vec::with_capacity(n * rows);
+    if n == 0 || rows == 0 {
+        return out;
     }
-
-    /// The product `x · wᵀ` `[n, rows]` for `x` `[n, columns]`, which is rounded to bfloat16, with sums in `f32`. The
-    /// result of a row does not depend on the other rows.
-    pub fn product(&self, x: &[f32]) -> Vec<f32> {
-        let (n, width) = (x.len() / self.columns, self.rows);
-        let mut out: Vec<f32> = Vec::with_capacity(n * width);
-        if n == 0 || width == 0 {
-            return out;
-        }
-        let mut packed = vec![0u32; n.div_ceil(TILE_ROWS) * TILE_ROWS * self.columns.div_ceil(2)];
-        Lines { data: x, line: self.columns, step: 1, count: n }.pack::<TILE_ROWS>(self.columns, &mut packed);
-        let tiles = Tiles { start: out.as_mut_ptr(), width, rows: n, columns: width, add: false };
-        // SAFETY: `new` has asked the processor. `n · width` elements are reserved, and each of them is written without
-        // being read, since `add` is false.
-        unsafe {
-            multiply(self.columns, &packed, &self.panels, 0..width, tiles);
-            out.set_len(n * width);
-        }
-        out
+    let mut packed_x = vec![0u32; n.div_ceil(TILE_ROWS) * TILE_ROWS * columns.div_ceil(2)];
+    Lines { data: x, line: columns, step: 1, count: n }.pack::<TILE_ROWS>(columns, &mut packed_x);
+    let tiles = Tiles { start: out.as_mut_ptr(), width: rows, rows: n, columns: rows, add: false };
+    // SAFETY: the processor was asked. `n · rows` elements are reserved, and each of them is written without being read, since
+    // `add` is false.
+    unsafe {
+        multiply(columns, &packed_x, panels, 0..rows, tiles);
+        out.set_len(n * rows);
     }
-
-    /// Number of bytes that the matrix takes in memory.
-    pub fn size(&self) -> usize {
-        4 * self.panels.len()
-    }
+    out
 }

@@ -195,6 +195,7 @@ mod bf16;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_bf16.rs"]
 mod bf16;
+mod bf16_matrix;
 mod disentangled;
 mod elementwise;
 mod linear;
@@ -206,7 +207,8 @@ mod softmax;
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
 pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
 pub use attention_cached::{KvSlot, attention_cached};
-pub use bf16::{Bf16Matrix, has_bf16, matmul_bf16, product_bf16};
+pub use bf16::{has_bf16, matmul_bf16, product_bf16};
+pub use bf16_matrix::Bf16Matrix;
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,

@@ -23,26 +23,18 @@ pub fn product_bf16(_: [usize; 3], _: View, _: View) -> Vec<f32> {
     panic!("this processor has no instructions for bfloat16");
 }
 
-/// A matrix in bfloat16, of which there is none on this processor.
-#[derive(Debug)]
-pub enum Bf16Matrix {}
+/// Packs a matrix in bfloat16, which this processor does not have.
+///
+/// # Panics
+/// Always.
+pub fn packed(_: &[f32], _: usize) -> Vec<u32> {
+    panic!("this processor has no instructions for bfloat16");
+}
 
-impl Bf16Matrix {
-    /// Rounds a matrix to bfloat16, which this processor does not have.
-    ///
-    /// # Panics
-    /// Always.
-    pub fn new(_: &[f32], _: usize) -> Self {
-        panic!("this processor has no instructions for bfloat16");
-    }
-
-    /// A product with the matrix.
-    pub fn product(&self, _: &[f32]) -> Vec<f32> {
-        match *self {}
-    }
-
-    /// Number of bytes that the matrix takes in memory.
-    pub fn size(&self) -> usize {
-        match *self {}
-    }
+/// Products in bfloat16, which this processor does not have.
+///
+/// # Panics
+/// Always.
+pub fn product_packed(_: [usize; 3], _: &[f32], _: &[u32]) -> Vec<f32> {
+    panic!("this processor has no instructions for bfloat16");
 }
