@@ -24,7 +24,7 @@ smoke:
 smallest:
     cargo build --release --workspace --examples --bins && scripts/smallest.sh
 
-# Measure all tables of docs/reference/performance.md in under an hour; `--page` writes them there, `--alone` needs no packages
+# Measure the comparisons of docs/reference/performance.md (about an hour is planned for); `--page` writes them there, `--alone` needs no packages
 bench *ARGS:
     cargo build --release --workspace --bins --examples && scripts/bench.py {{ARGS}}
 

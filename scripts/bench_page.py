@@ -47,7 +47,7 @@ def page(result):
     said = [f"Measured until {result['date'][:10]} at commit {short(result['commit'])} in {result['seconds'] / 60:.0f} minutes: "
             f"{computer['cpu']}, {computer['cores']} cores, {computer['memory_gb']} GB, {computer['system']}; "
             f"{', '.join(computer['instruction_sets'])}. " +
-            ("Without other programs (`--alone`)." if result["alone"] else f"Beside {packages}."),
+            ("Without other programs (`--alone`)." if result["alone"] else f"Beside {packages}." if packages else "Of rlar alone."),
             "*Ratio*: how many times better rlar is; in tables of growth and of estimates, rlar's figure divided by the other."]
     if result["smallest"]:
         said.insert(0, "**In the smallest form (`--smallest`): these figures mean little.**")

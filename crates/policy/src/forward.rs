@@ -51,9 +51,11 @@ impl ForwardPass {
     /// ones.
     pub fn with_grad(&self) -> Self {
         let track = |spec: &Spec, w: &Weight| match w {
-            Weight::Dense(w) if spec.trained => Weight::Dense(w.clone().autodiff().require_grad()),
-            Weight::Dense(w) => Weight::Dense(w.clone().autodiff()),
-            Weight::Quantised(_) | Weight::WithBf16 { .. } => w.clone(),
+            Weight::Dense(w) | Weight::WithBf16 { dense: w, .. } if spec.trained => {
+                Weight::Dense(w.clone().autodiff().require_grad())
+            }
+            Weight::Dense(w) | Weight::WithBf16 { dense: w, .. } => Weight::Dense(w.clone().autodiff()),
+            Weight::Quantised(_) => w.clone(),
         };
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }

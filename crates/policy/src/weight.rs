@@ -17,8 +17,8 @@ pub enum Weight {
     /// A matrix in quantised blocks in the host's memory. It is frozen: autodiff computes gradients through it, not for
     /// it.
     Quantised(QuantisedMatrix),
-    /// A tensor on the CPU with a copy in bfloat16, which matrix products use. It is made for sampling: autodiff computes
-    /// no gradients through these products.
+    /// A tensor on the CPU with a copy in bfloat16, which matrix products use. It is made for sampling: a view that records
+    /// gradients has the tensor alone.
     WithBf16 {
         /// The tensor, in `f32`.
         dense: Tensor<2>,

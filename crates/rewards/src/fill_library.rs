@@ -148,8 +148,8 @@ pub fn fetch_rewards(
     write_chosen(request, &mut rewards, &chosen, &added)?;
     let mut report = FetchReport::default();
     if has_agents {
-        let is_from_agents = |name: &String| rewards.library().card(name).is_some_and(is_from_agents);
-        known.extend(added.iter().filter(|n| !is_from_agents(n)).cloned());
+        let is_agents = |name: &String| rewards.library().card(name).is_some_and(is_from_agents);
+        known.extend(added.iter().filter(|name| !is_agents(name)).cloned());
         add_new_tools(request, agents, &mut rewards, known, &mut report, on_event)?;
         report.unfit = unfit(agents, report.verifiers);
         measure(request, &mut rewards, on_event)?;

@@ -1,4 +1,4 @@
-//! The tools of a library that agents made for tasks that no prompt has: those of an earlier fetch with other data.
+//! The tools of a library that agents wrote or found for tasks that no prompt has: those of an earlier fetch with other data.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub fn is_from_agents(card: &ToolCard) -> bool {
     card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
 }
 
-/// Tells the user in one line which admitted tools of a library agents made for tasks of none of the request's examples, and
+/// Tells the user in one line which admitted tools of a library agents wrote or found for tasks of none of the request's examples, and
 /// how to start anew; nothing if there are no such tools. `label_of` gives the label of an example's task.
 pub fn tell_of_other_tasks(
     request: &FetchRequest,
@@ -36,7 +36,7 @@ pub fn tell_of_other_tasks(
         return;
     }
     on_event(AgentEvent::Message(format!(
-        "{} has tools that agents made for other data: {}. They stay, and may be offered for these prompts, too; to start anew, \
+        "{} has tools that agents wrote or found for other data: {}. They stay, and may be offered for these prompts, too; to start anew, \
          move their folders away, or name another folder in `rewards.library` or with `--library`",
         request.folder.display(),
         names.join(", ")

@@ -136,8 +136,8 @@ pub fn fill<'a>(parts: impl IntoIterator<Item = &'a str>, separator: &str) -> St
     text
 }
 
-/// A text of at most `max_chars` characters for people. A longer one is cut behind the last word that fits, or within a word
-/// that takes up more than half of it; ` …` marks the cut.
+/// A text of at most `max_chars` characters (at least 2) for people. A longer one is cut behind the last word that fits, or
+/// within a word that takes up more than half of its bytes; ` …` marks the cut.
 pub fn shortened(text: &str, max_chars: usize) -> String {
     if text.chars().nth(max_chars).is_none() {
         return text.to_owned();

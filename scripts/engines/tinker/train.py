@@ -5,8 +5,8 @@
                                       [--processes 2 [--ray]] [--no-kills]
 
 1. `rlar sft` teaches a small policy from random weights to count letters (datasets/letters), of which it gets a third right.
-2. scripts/engines/tinker/server.sh serves it, in the given number of processes and on Ray if asked for, and `rlar train` trains an adapter there. rlar is killed once with SIGKILL and resumed; then
-   the server is killed with SIGKILL, rlar ends with an error, the server is started again, and rlar is resumed.
+2. scripts/engines/tinker/server.sh serves it, in the given number of processes and on Ray if asked for, and `rlar train` trains an
+   adapter there. rlar is killed once with SIGKILL and resumed; then the server is killed with SIGKILL, rlar ends with an error, the server is started again, and rlar is resumed.
    --no-kills leaves this out.
 3. The same run without kills, on the same server.
 4. The same steps with rlar's own LoRA.

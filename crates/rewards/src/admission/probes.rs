@@ -229,18 +229,26 @@ fn add_worked_replies<'e>(
 /// The demonstration of an example if it is right and shows its working: it ends with the reference, and something stands
 /// before it. `None` without reference or demonstration. Other demonstrations may be wrong, and are no evidence.
 pub(crate) fn worked_demonstration(example: &Example) -> Option<&str> {
-    let (demonstration, reference) = (example.demonstration.as_deref()?, example.reference.as_deref()?.trim());
-    let working = demonstration.trim_end().trim_end_matches('.').strip_suffix(reference)?;
+    let (demonstration, reference) = (example.demonstration.as_deref()?, without_period(example.reference.as_deref()?));
+    let working = without_period(demonstration).strip_suffix(reference)?;
     let is_separate = working.ends_with(|c: char| c.is_whitespace() || c == '=' || c == ':');
-    (!reference.is_empty() && is_separate && !working.trim().is_empty()).then_some(demonstration)
+    // Behind these, the reference is only a part of the answer: `- 2`, `1 / 2`.
+    let is_whole = !working.trim_end().ends_with(['-', '−', '/', ',']);
+    (!reference.is_empty() && is_separate && is_whole && !working.trim().is_empty()).then_some(demonstration)
 }
 
-/// A reply with the reference of its example replaced by a wrong answer where it last occurs; `None` where it does not
-/// occur, or no wrong answer can be made.
+fn without_period(text: &str) -> &str {
+    text.trim().trim_end_matches('.')
+}
+
+/// A reply that ends with the reference of its example, with a wrong answer in its place. `None` where letters or digits
+/// touch or follow the reference's last occurrence, and where no wrong answer can be made.
 pub(crate) fn with_wrong_answer(reply: &str, example: &Example) -> Option<String> {
-    let reference = example.reference.as_deref()?.trim();
-    let (at, wrong) = (reply.rfind(reference)?, perturbed(reference)?);
-    Some(format!("{}{wrong}{}", &reply[..at], &reply[at + reference.len()..]))
+    let reference = without_period(example.reference.as_deref()?);
+    let (wrong, at) = (perturbed(reference)?, reply.rfind(reference)?);
+    let (before, after) = (&reply[..at], &reply[at + reference.len()..]);
+    let is_answer = !before.ends_with(char::is_alphanumeric) && !after.contains(char::is_alphanumeric);
+    is_answer.then(|| format!("{before}{wrong}{after}"))
 }
 
 /// Fewest words of a long reference, which good replies need not repeat word by word.

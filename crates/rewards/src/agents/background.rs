@@ -225,11 +225,11 @@ impl AgentThread {
                 return;
             }
         };
-        let for_domain = group.filter(|group| {
+        if let Some(group) = &group {
             self.settled.record(group.clone(), &selection);
-            group.is_declared
-        });
-        let result = match for_domain.and_then(|group| self.settled.of_group(&group)) {
+        }
+        let declared = group.filter(|group| group.is_declared);
+        let result = match declared.and_then(|group| self.settled.of_group(&group)) {
             Some(settled) => AgentResult::Domain(domain(example).to_owned(), settled.clone()),
             None => AgentResult::Prompt(index, selection.assignment),
         };

@@ -94,7 +94,7 @@ pub fn select(
     if let [only] = offered {
         let tools =
             vec![WeightedTool { tool: only.card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }];
-        let (by, reason) = ("builtin".to_owned(), "the only tool that suits it".to_owned());
+        let (by, reason) = ("builtin".to_owned(), "fixed rules chose: the only tool that suits it".to_owned());
         let assignment = Assignment { example: example.id.clone(), tools, by, why: reason.clone() };
         return Ok(ToolSelection { assignment, reason, for_whole_task: false });
     }

@@ -201,8 +201,8 @@ fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredB
     format!(" Use {} and {}: the score is high only if both are.", call(first), call(second))
 }
 
-/// Adds to the prompt a good reply to the request's first example, with its working where a demonstration shows it, and a bad one if one can be made; nothing if the
-/// example has neither a reference nor a demonstration.
+/// Adds to the prompt a good reply to the request's first example, with its working where a demonstration shows it, and a
+/// bad one if one can be made; nothing if the example has neither a reference nor a demonstration.
 fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
     let Some(first) = request.examples.first() else { return prompt };
     let Some(good) = first.reference.as_ref().or(first.demonstration.as_ref()) else { return prompt };

@@ -113,7 +113,7 @@ pub struct ToolCard {
     /// Whether the tool abstains from examples without a reference.
     pub needs_reference: bool,
     /// Whether the tool expects replies that are the answer alone. If so, the admission checks do not put the answers
-    /// into sentences.
+    /// into sentences or behind worked solutions; demonstrations that show their working are still tried.
     pub bare: bool,
     /// The lowest and the highest score that the tool can give; both finite.
     pub range: [f64; 2],

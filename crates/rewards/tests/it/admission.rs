@@ -409,12 +409,34 @@ fn tools_are_examined_on_replies_like_the_demonstrations() {
     let bare = |a: usize, b: usize| (a + b).to_string();
     let worked = |a: usize, b: usize| format!("{a}+{b}={}", a + b);
     let wrong = |a: usize, b: usize| format!("{a}+{b}={}", a + b + 1);
+    let negative = |a: usize, b: usize| format!("{a}+{b}= -{}", a + b);
     let fails_on_working = |admission: &Admission| admission.failed().any(|c| c.name.contains("show their working"));
     assert_eq!(admission("math", whole_line, &bare).status, Status::Admitted);
     assert_eq!(admission("math", whole_line, &wrong).status, Status::Admitted);
+    assert_eq!(admission("math", whole_line, &negative).status, Status::Admitted);
     let refused = admission("math", whole_line, &worked);
     assert!(refused.status == Status::Refused && fails_on_working(&refused), "{refused:?}");
     assert_eq!(admission("math", last_number, &worked).status, Status::Admitted);
+}
+
+/// Where the answer is not what ends a worked solution, no wrong one is made of it: it might be right.
+#[test]
+fn a_solution_that_goes_on_behind_its_answer_makes_no_bad_reply() {
+    let row = |i: usize| {
+        let sum = 3 * i + 12;
+        let solution =
+            format!("Together that is \\boxed{{{sum}}}. There are {sum}5 ways to see it, and {sum} of them are short.");
+        json!({ "prompt": format!("How many are {i} and {}?", 2 * i + 12), "reference": solution }).to_string()
+    };
+    let text: Vec<String> = (0..8).map(row).collect();
+    let examples = read_examples("sums.jsonl".as_ref(), text.join("\n").as_bytes(), Needs::Prompt).unwrap();
+    assert!(examples.iter().all(|e| e.worked_solution.is_some()), "{examples:?}");
+    let body = "import re\nsaid = re.findall(r'boxed.(\\d+)', reply) or re.findall(r'\\d+', reply)\n\
+                return float(said[-1:] == [ref] and len(said) < 9)";
+    let tool = orchestrator(of_body("boxed", "math", "correctness", body)).for_admission("boxed").unwrap();
+    let admission = examine(&tool, &examples, &[]).unwrap();
+    let worked = admission.checks.iter().find(|c| c.name.contains("show their working")).unwrap();
+    assert!(worked.passed, "{admission:?}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Lines<'_> {
         let size = depth.div_ceil(2) * WIDTH;
         panels.par_chunks_mut(size).enumerate().with_min_len(4).for_each(|(p, panel)| {
             let lines = self.from(p * WIDTH, 0);
-            // SAFETY: `matmul_bf16` has checked that the processor has these features.
+            // SAFETY: every public function of this file first asks the processor for these features.
             unsafe { pack::<WIDTH>(Lines { count: lines.count.min(WIDTH), ..lines }, depth, panel) }
         });
     }
@@ -312,7 +312,7 @@ unsafe fn matmul_into([m, k, n]: [usize; 3], a: View, b: View, out: Tiles) {
 ///
 /// # Safety
 /// The processor has bfloat16 instructions. All panels have `depth` elements along the inner dimension, their tiles start
-/// inside the result, which may be written (with `add`, also read).
+/// inside the result, which may be written (with `add`, also read), and no other thread accesses these columns of it.
 unsafe fn multiply(depth: usize, a: &[u32], b: &[u32], columns: Range<usize>, out: Tiles) {
     let (size_a, size_b) = (depth.div_ceil(2) * TILE_ROWS, depth.div_ceil(2) * TILE_COLUMNS);
     let (row_panels, panels) = (out.rows.div_ceil(TILE_ROWS), columns.len().div_ceil(TILE_COLUMNS));

@@ -193,7 +193,7 @@ fn without_a_choice_nothing_is_asked() {
     let (selected, requests) = asked("good", &unmeasured(&cards[..1]));
     let selected = selected.unwrap();
     assert_eq!((names(&selected), requests.len()), (vec!["exact"], 0));
-    assert_eq!(selected.assignment.why, "the only tool that suits it");
+    assert_eq!(selected.assignment.why, "fixed rules chose: the only tool that suits it");
     let (selected, requests) = asked("good", &unmeasured(&cards[2..]));
     assert!(selected.unwrap_err().contains("only constraints") && requests.is_empty());
     let (selected, requests) = asked("good", &[]);
