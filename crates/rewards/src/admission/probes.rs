@@ -226,15 +226,22 @@ fn add_worked_replies<'e>(
     }
 }
 
-/// The demonstration of an example if it is right and shows its working: it ends with the reference, and something stands
-/// before it. `None` without reference or demonstration. Other demonstrations may be wrong, and are no evidence.
+/// The demonstration of an example if it is right and shows its working: it ends with the reference, which is short, and
+/// something stands before it. `None` without reference or demonstration. Other demonstrations may be wrong, and are no
+/// evidence: a text before a long reference is no working.
 pub(crate) fn worked_demonstration(example: &Example) -> Option<&str> {
     let (demonstration, reference) = (example.demonstration.as_deref()?, without_period(example.reference.as_deref()?));
     let working = without_period(demonstration).strip_suffix(reference)?;
     let is_separate = working.ends_with(|c: char| c.is_whitespace() || c == '=' || c == ':');
     // Behind these, the reference is only a part of the answer: `- 2`, `1 / 2`.
     let is_whole = !working.trim_end().ends_with(['-', '−', '/', ',']);
-    (!reference.is_empty() && is_separate && is_whole && !working.trim().is_empty()).then_some(demonstration)
+    let is_answer = !reference.is_empty() && is_short(reference);
+    (is_answer && is_separate && is_whole && !working.trim().is_empty()).then_some(demonstration)
+}
+
+/// Whether a text has so few words that it is an answer, which can be found in a sentence or behind its working.
+fn is_short(text: &str) -> bool {
+    text.split_whitespace().count() < 6
 }
 
 fn without_period(text: &str) -> &str {
@@ -301,13 +308,13 @@ fn in_a_sentence(answer: &str, card: &ToolCard) -> Option<String> {
         ToolRole::Quality => card.needs_reference && has_digits,
         ToolRole::Constraint => false,
     };
-    let is_short = must_find_it && !card.bare && answer.split_whitespace().count() < 6;
+    let can_be_found = must_find_it && !card.bare && is_short(answer);
     let sentence = if answer.contains('\\') {
         format!("So the answer is ${answer}$.")
     } else {
         format!("So the answer is {answer}.")
     };
-    is_short.then_some(sentence)
+    can_be_found.then_some(sentence)
 }
 
 /// Adds the attempts to cheat that can be made for an example, given all examples.
