@@ -48,11 +48,11 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
         (data, "  train: [promts.jsonl, none/at-all.csv]\n  heldout: prompts.jsonl\n"),
         (
             "eval:\n  samples: 8",
-            "eval:\n  samples: 8\n  suites: [{ suite: gsm8 }, { suite: mine.yaml }]\nrewards:\n  library: tools-of-nobody\n  \
+            "eval:\n  samples: 8\n  suites: [{ suite: gsm8 }, { suite: mine.yaml }]\nrewards:\n  library: missing-tools\n  \
              python: rewad.py:f",
         ),
     ];
-    let config = starting_from(f, "model-of-nobody", &changes);
+    let config = starting_from(f, "missing-model", &changes);
     let yaml = fs::read_to_string(f.join(&config)).unwrap();
     let at = |key: &str| 1 + yaml.lines().position(|line| line.trim_start().starts_with(key)).unwrap();
     let (model, train, suites, library, python) =
@@ -61,14 +61,14 @@ fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
         &run(f, &["check", "--config", &config]),
         2,
         &[
-            &format!("job.yaml:{model}: `model.path`: model model-of-nobody does not exist"),
+            &format!("job.yaml:{model}: `model.path`: model missing-model does not exist"),
             &format!("job.yaml:{train}: `data.train`: promts.jsonl is neither"),
             "did you mean `prompts.jsonl`?",
             &format!("job.yaml:{train}: `data.train`: none/at-all.csv is neither"),
             &format!("job.yaml:{python}: `rewards.python[0]`: rewad.py does not exist"),
             "did you mean `reward.py`?",
-            &format!("job.yaml:{library}: `rewards.library`: the library tools-of-nobody does not exist"),
-            "`rlar fetch-rewards --config job.yaml --library tools-of-nobody`",
+            &format!("job.yaml:{library}: `rewards.library`: the library missing-tools does not exist"),
+            "`rlar fetch-rewards --config job.yaml --library missing-tools`",
             &format!("job.yaml:{suites}: `eval.suites[0]`: suite gsm8 is neither"),
             "did you mean `gsm8k`?",
             &format!("job.yaml:{suites}: `eval.suites[1]`: suite `mine`: no tool `exact_mach`"),

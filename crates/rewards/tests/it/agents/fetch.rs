@@ -226,6 +226,6 @@ fn tools_that_agents_made_for_other_data_are_named_in_the_first_line() {
         let first = messages.lines().next().unwrap_or_default();
         let named = "`count_is_right` (for letter counting), `one_number` (for letter counting). They stay";
         assert!(first.contains(named) && first.contains("to start anew"), "{messages}");
-        assert!(!first.contains("last_number"), "a curated tool is nobody's: {first}");
+        assert!(!first.contains("last_number"), "a curated tool is not from agents: {first}");
     }
 }
