@@ -10,6 +10,7 @@
     smollm2     configs/smollm2-arithmetic.yaml, one seed; scripts/fetch-smollm2.sh fetches the model
     failures    a reward that fails at random for one reply in five: failures left out against failures that score 0
     four-domains  one policy for four domains: rewards that agents choose against one static reward (four_domains/experiment.py)
+    instructions  the same with prompts that also ask for a form of the reply (four_domains/instructions.py)
     real-model  Qwen2.5-Coder-0.5B on GSM8K or MBPP, with rewards that agents provide and with a rule (real_model.py)
 
 An experiment may be stopped and started at any time: an unfinished run is resumed (`--resume auto`), a finished one is not
@@ -29,6 +30,7 @@ import sys
 from pathlib import Path
 
 from config_files import without
+from four_domains.instructions import instructions
 from four_domains.report import four_domains
 from learning_runs import ROOT, Runs, table
 from real_model import real_model
@@ -227,7 +229,7 @@ def bias(size):
 
 
 EXPERIMENTS = {"math": (math_job, 3), "ablations": (ablations, 3), "smollm2": (smollm2, 1), "failures": (failures, 5),
-               "four-domains": (four_domains, 3), "real-model": (real_model, 1)}
+               "four-domains": (four_domains, 3), "instructions": (instructions, 3), "real-model": (real_model, 1)}
 
 
 def main():

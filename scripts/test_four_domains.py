@@ -11,6 +11,7 @@ from pathlib import Path
 from four_domains import analysis, arms, truth
 from four_domains.data import DATASETS, arithmetic_pairs, code_pairs, split
 from four_domains.generators import CODE, DIALOGUE, TRANSLATION
+from four_domains.instructions import FORMS, FormJudge, form_of, instructed, part_of
 
 
 def rows(domain, part):
@@ -93,6 +94,46 @@ class Data(unittest.TestCase):
             pilot, final = split(held)
             self.assertEqual(sorted(row["id"] for row in pilot + final), sorted(row["id"] for row in held))
             self.assertEqual({row["kind"] for row in pilot}, {row["kind"] for row in final})
+
+
+class Forms(unittest.TestCase):
+    judge = staticmethod(FormJudge(lambda items: [truth.judge(row, reply) for row, reply in items]))
+
+    def test_a_quarter_of_the_prompts_has_an_instruction_and_only_replies_that_follow_it_are_right(self):
+        seen = set()
+        for domain in ("math", "translation", "dialogue"):
+            plain = rows(domain, "heldout")
+            made = list(instructed(plain))
+            listed = [row for row in made if form_of(row)]
+            self.assertAlmostEqual(len(listed) / len(made), 1 / 4, delta=0.06)
+            self.assertEqual([row for row in made if not form_of(row)], [row for row in plain if row in made])
+            for row in listed:
+                form, reference = form_of(row), row["reference"]
+                seen.add(form.id)
+                self.assertEqual(row["prompt"], f"{row['plain']} {form.words}")
+                other = next(r["reference"] for r in plain if r["reference"] != reference)
+                verdicts = self.judge([(row, reply) for reply in (form.wrap(reference), reference, form.wrap(other), "")])
+                self.assertEqual(verdicts, [True, False, False, False], row)
+        self.assertEqual(seen, {form.id for form in FORMS})
+        self.assertEqual(list(instructed(rows("code", "heldout"))), rows("code", "heldout"))
+
+    def test_a_form_is_lost_again_as_it_was_got_and_no_other_text_has_it(self):
+        for form in FORMS:
+            for reply in ("72", "Of course, say \"so\".", "fünf große Hunde"):
+                self.assertEqual(form.unwrap(form.wrap(reply)), reply)
+                self.assertIsNone(form.unwrap(reply))
+
+    def test_about_half_of_the_demonstrations_follow_their_instruction(self):
+        listed = [row for row in instructed(rows("translation", "sft")) if form_of(row)]
+        follows = sum(form_of(row).unwrap(row["demonstration"]) is not None for row in listed)
+        self.assertAlmostEqual(follows / len(listed), 1 / 2, delta=0.1)
+
+    def test_prompts_with_and_without_an_instruction_are_told_apart_in_their_order(self):
+        listed = dict(instruction_id_list=[FORMS[0].id])
+        found = {domain: [{}, listed] if domain == "math" else [{}] for domain in truth.DOMAINS}
+        shares = {domain: [0.25, 0.75][:len(found[domain])] for domain in truth.DOMAINS}
+        self.assertEqual(part_of(found, shares, True), dict(math=[0.75]))
+        self.assertEqual(part_of(found, shares, False), {domain: [0.25] for domain in truth.DOMAINS})
 
 
 class Arms(unittest.TestCase):

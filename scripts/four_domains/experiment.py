@@ -54,17 +54,20 @@ SMALLEST = dict(steps=2, every=40)
 class Experiment:
     """The runs of the experiment in a folder, each made once."""
 
-    def __init__(self, parent):
+    def __init__(self, parent, name="four-domains"):
         # Runs of two steps must not be taken for finished ones.
-        folder = parent.folder / ("four-domains-smallest" if parent.smallest else "four-domains")
+        folder = parent.folder / (f"{name}-smallest" if parent.smallest else name)
         self.runs, self.folder, self.is_smallest = Runs(parent.rlar, folder, parent.smallest), folder, parent.smallest
         self.data = self.folder / "data"
         if not (self.data / "final.jsonl").exists():
-            data.build(self.data, SMALLEST["every"] if self.is_smallest else 1)
+            self.build()
         self.judge = Judge(self.runs)
         self.rows = {row["id"]: row for row in self.all_rows()}
         # Models that the agents retrieve are in a cache of the experiment's own, and nothing is asked of another Hub.
         os.environ.update(HF_HOME=str(self.folder / "hf"), HF_HUB_OFFLINE="1")
+
+    def build(self):
+        data.build(self.data, SMALLEST["every"] if self.is_smallest else 1)
 
     def all_rows(self):
         for name in (*(f"{domain}/train" for domain in DOMAINS), "pilot", "final"):

@@ -2,15 +2,18 @@
 """Compares `rlar train` on SkyRL 0.3.0's Tinker server with the same LoRA training in this process, and prints a table.
 
     scripts/engines/tinker/train.py [--rlar target/release/rlar] [--steps 40] [--port 8000] [--out target/tinker-run]
-                                      [--processes 2 [--ray]] [--no-kills]
+                                      [--processes 2 [--ray]] [--no-kills] [--no-faults]
 
 1. `rlar sft` teaches a small policy from random weights to count letters (datasets/letters), of which it gets a third right.
 2. scripts/engines/tinker/server.sh serves it, in the given number of processes and on Ray if asked for, and `rlar train` trains an
    adapter there. rlar is killed once with SIGKILL and resumed; then the server is killed with SIGKILL, rlar ends with an error, the server is started again, and rlar is resumed.
    --no-kills leaves this out.
 3. The same run without kills, on the same server.
-4. The same steps with rlar's own LoRA.
-5. The adapter of 2, or of 3, is measured by `rlar eval` in this process, and by transformers and PEFT.
+4. The same run through a proxy that delays, cuts and drops requests and answers at random (scripts/engines/proxy.py). SkyRL 0.3.0
+   does not recognise repeated requests, so rlar ends when it cannot know whether a pass or a step was done, and is resumed.
+   --no-faults leaves this out.
+5. The same steps with rlar's own LoRA.
+6. The adapter of 2, or of 3, is measured by `rlar eval` in this process, and by transformers and PEFT.
 
 Needs the Python environment that server.sh makes (TINKER_PYTHON names another folder). About half an hour on two cores.
 """
@@ -27,7 +30,14 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "scripts/engines"))
+
+from proxy import Proxy
+
 RANK, ALPHA = 8, 32
+# What rlar says when it cannot know whether the server did what it was asked for.
+UNSURE = "Create a new model from the last checkpoint and repeat the step"
+SKIPPED = 2  # steps at the start, in which things are compiled, that are left out of the times
 
 WARM = """version: 1
 model:
@@ -137,6 +147,32 @@ def train_with_kills(run, server, steps):
     return error
 
 
+def same_steps(one, other):
+    """How many steps of two runs have the same mean reward."""
+    same = [a["reward"]["mean"] == b["reward"]["mean"] for a, b in zip(one.records(), other.records())]
+    return f"{sum(same)} of {len(same)}"
+
+
+def train_through(proxy, run, steps):
+    """Trains through a proxy with faults, resuming whenever a fault leaves open whether a step was taken. Prints what happened."""
+    resumed = 0
+    while True:
+        before, process = run.steps(), run.start()
+        _, error = process.communicate()
+        if process.returncode == 0:
+            break
+        if UNSURE not in " ".join(error.split()):
+            sys.exit(f"rlar failed behind the proxy:\n{error}")
+        resumed += 1
+        print(f"step {run.steps()}: a fault left open whether a request was done, resumed", flush=True)
+        if resumed > steps and run.steps() == before:
+            sys.exit("rlar does not get on behind the proxy")
+    calls = proxy.counts.values()
+    faults = ", ".join(f"{count} {kind}" for kind, count in proxy.faults.items())
+    print(f"behind the proxy: {sum(c.calls for c in calls)} calls, faults: {faults}; resumed {resumed} times; per step "
+          f"{sum(c.sent + c.received for c in calls) / steps:.0f} bytes and {sum(c.seconds for c in calls) / steps:.2f} s of waiting")
+
+
 def peft_accuracy(base, adapter, python):
     """The greedy accuracy of the adapter on the held-out prompts, by transformers and PEFT, in percent."""
     code = f"""
@@ -170,6 +206,7 @@ def main():
     options.add_argument("--processes", type=int, default=1, help="processes of the server")
     options.add_argument("--ray", action="store_true", help="Ray starts these processes")
     options.add_argument("--kills", action=argparse.BooleanOptionalAction, default=True, help="the run with kills")
+    options.add_argument("--faults", action=argparse.BooleanOptionalAction, default=True, help="the run through a proxy")
     options.add_argument("--local", action="store_true", help="only the parts without the server")
     given = options.parse_args()
     rlar, out, steps = given.rlar.resolve(), given.out.resolve(), given.steps
@@ -181,9 +218,10 @@ def main():
     (out / "warm.yaml").write_text(WARM.format(root=ROOT))
     subprocess.run([rlar, "sft", "--config", "warm.yaml", "--run", out / "warm", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     model = out / "warm/final"
-    tinker = f", engine: tinker, tinker: {{ server: http://127.0.0.1:{given.port}, rank: {RANK} }}"
+    tinker = lambda url: f", engine: tinker, tinker: {{ server: {url}, rank: {RANK} }}"
+    direct = tinker(f"http://127.0.0.1:{given.port}")
     lora = f", lora: {{ rank: {RANK}, alpha: {ALPHA} }}"
-    for name, changes in [("tinker", {"lora": "", "tinker": tinker}), ("local", {"lora": lora, "tinker": ""})]:
+    for name, changes in [("tinker", {"lora": "", "tinker": direct}), ("local", {"lora": lora, "tinker": ""})]:
         (out / f"{name}.yaml").write_text(JOB.format(root=ROOT, model=model, steps=steps, **changes))
 
     runs = {"burn in this process": Run(rlar, out / "local.yaml", out / "local")}
@@ -204,13 +242,19 @@ def main():
             whole.finish(process)
             runs["server"] = whole
             traffic["server"] = whole.traffic()
+            if given.faults:
+                proxy = Proxy(given.port, seed=0)
+                config = JOB.format(root=ROOT, model=model, steps=steps, lora="", tinker=tinker(proxy.url))
+                (out / "faults.yaml").write_text(config)
+                hit = runs["server, faults"] = Run(rlar, out / "faults.yaml", out / "tinker-faults")
+                train_through(proxy, hit, steps)
         finally:
             server.kill()
 
     print(f"\n{'':22} sampled before, after   greedy before, after   s/step   sampling   training   largest gap")
     for name, run in runs.items():
         (sampled, greedy), (sampled_after, greedy_after) = run.accuracies()
-        records = run.records()[2:]
+        records = run.records()[min(SKIPPED, steps - 1):]
         mean = lambda key: sum(r["seconds"][key] for r in records) / len(records)
         total = sum(sum(r["seconds"][key] for key in ("sampling", "scoring", "training", "other")) for r in records) / len(records)
         gap = max(r["sampler_trainer_gap"] for r in records)
@@ -222,8 +266,9 @@ def main():
     print(f"checked before the first step: {(whole.folder / 'tinker.json').read_text()}")
     if given.kills:
         print(f"what rlar said of the lost server: {error.strip().splitlines()[-1]}")
-        same = [a["reward"]["mean"] == b["reward"]["mean"] for a, b in zip(whole.records(), broken.records())]
-        print(f"steps with the same mean reward in both runs on the server: {sum(same)} of {len(same)}")
+        print(f"steps with the same mean reward with and without kills: {same_steps(whole, broken)}")
+    if given.faults:
+        print(f"steps with the same mean reward with and without faults: {same_steps(whole, hit)}")
     final = (broken if given.kills else whole).folder / "final"
     own = subprocess.run([rlar, "eval", "--config", "local.yaml", "--model", final, "--json"], capture_output=True,
                          text=True)

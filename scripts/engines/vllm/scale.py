@@ -28,9 +28,11 @@ import sys
 import time
 import urllib.request
 
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "scripts/engines"))
+
 from proxy import Proxy
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 SERVER = ROOT / "scripts/engines/vllm/server.sh"
 PARTS = ["learning", "killed", "cache", "faults", "started"]
 GENERATE = "/inference/v1/generate"

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::agents::tasks::{MAX_WORDS, clean, declared_task, is_same_task, known_task};
+use crate::tool::builtin::lists_instructions;
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
 use crate::tool::composite::{CombineAs, WeightedTool};
@@ -18,11 +19,18 @@ pub struct Assignment {
     /// The tools that score the example's replies; empty when no tool fits and the run continues without a reward for
     /// the example.
     pub tools: Vec<WeightedTool>,
-    /// Who chose the tools: `builtin` (the builtin agent), `config` (the config file), `nobody` when no tool fits, or
-    /// the name of a language model.
+    /// Who chose the tools: `builtin` (the builtin agent), `config` (the config file), `suite` (a suite of an
+    /// evaluation), `nobody` when no tool fits, or the name of a language model.
     pub by: String,
     /// The reason why these tools were chosen, or why none fits.
     pub why: String,
+}
+
+impl Assignment {
+    /// Whether a person gave these tools in a config or a suite; otherwise agents chose them.
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self.by.as_str(), "config" | "suite")
+    }
 }
 
 /// The kind of an example's task, found from its features. It is finer than a task label where one label needs
@@ -89,13 +97,21 @@ fn by_wording(question: &str, reference: &str) -> Option<(TaskKind, &'static str
 }
 
 impl TaskKind {
-    /// The kind of an example's task, and the feature of the example that shows it.
+    /// The kind of an example's task, and the feature of the example that shows it. Instructions that an example lists are
+    /// its task if nothing else says what makes a reply right.
     fn of(example: &Example) -> (Self, &'static str) {
+        let (kind, shown_by) = Self::of_content(example);
+        let is_open = kind == Self::Open || (kind == Self::Text && declared_task(example).is_none());
+        if is_open && lists_instructions(example) {
+            return (Self::Instructions, "the example lists instructions to follow");
+        }
+        (kind, shown_by)
+    }
+
+    /// The kind of an example's task, whatever instructions it lists.
+    fn of_content(example: &Example) -> (Self, &'static str) {
         if has_tests(example) {
             return (Self::Code, "the example has tests for a program");
-        }
-        if example.columns.contains_key("instruction_id_list") {
-            return (Self::Instructions, "the example lists instructions to follow");
         }
         let Some(reference) = example.reference.as_deref().map(str::trim) else {
             return (Self::Open, "it has no reference");

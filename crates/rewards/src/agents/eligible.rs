@@ -37,7 +37,11 @@ pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<
         card.role == ToolRole::Correctness && auc(card).is_some_and(|auc| auc >= DECIDING_AUC) && !is_halvable(card)
     };
     if cards.iter().any(decides) {
-        cards.retain(|card| card.role != ToolRole::Quality || auc(card).is_none());
+        cards.retain(|card| card.role != ToolRole::Quality || auc(card).is_none() || card.checks_instructions());
+    }
+    // Tools that check instructions are added to every choice.
+    if cards.iter().any(|card| card.role != ToolRole::Constraint && !card.checks_instructions()) {
+        cards.retain(|card| !card.checks_instructions());
     }
     cards
 }

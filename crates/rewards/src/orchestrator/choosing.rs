@@ -11,6 +11,7 @@ use crate::admission::report::Status;
 use crate::agents::builtin::{Assignment, BuiltinAgent, Features};
 use crate::agents::classify::known_task_label;
 use crate::agents::tasks::{declared_task, domain};
+use crate::tool::builtin::lists_instructions;
 use crate::tool::card::ToolCard;
 use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
@@ -130,8 +131,10 @@ impl Orchestrator {
         Ok(Assignment { example: example.id.clone(), tools: self.config.defaults.clone(), by, why })
     }
 
-    /// Adds the tools that score every example to an assignment, and limits the weights of provisional tools.
+    /// Adds the tool that checks an example's instructions and the tools that score every example to an assignment, and
+    /// limits the weights of provisional tools.
     fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
+        self.add_instructions(example, &mut assignment);
         for member in &self.config.always {
             let needs_reference = self.check_always(member)?;
             let is_chosen = assignment.tools.iter().any(|chosen| chosen.tool == member.tool);
@@ -148,6 +151,27 @@ impl Orchestrator {
             }
         }
         Ok(assignment)
+    }
+
+    /// Adds the tool that checks the instructions that an example lists to tools that agents chose. They say what a reply to
+    /// this very prompt has to keep, whatever tools its domain has; so they count as much as the tool with the highest
+    /// weight.
+    fn add_instructions(&self, example: &Example, assignment: &mut Assignment) {
+        if assignment.is_given() || !lists_instructions(example) {
+            return;
+        }
+        let checks = |name: &str| self.library.card(name).is_some_and(ToolCard::checks_instructions);
+        if assignment.tools.iter().any(|member| checks(&member.tool)) {
+            return;
+        }
+        let may_score = |name: &str| self.may_score(name) && !self.suspended.contains(name);
+        let Some(card) = self.library.cards().find(|card| card.checks_instructions() && may_score(&card.name)) else {
+            return;
+        };
+        let weight = assignment.tools.iter().map(|member| member.weight).fold(0.0, f64::max);
+        let combine = CombineAs::Term;
+        assignment.tools.push(WeightedTool { tool: card.name.clone(), weight, combine, least: None });
+        assignment.why += &format!("; `{}` is added, because the prompt lists instructions", card.name);
     }
 
     /// Whether a tool of `rewards.always` (the tools that score every example) needs a reference; an error when the

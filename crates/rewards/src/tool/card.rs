@@ -14,6 +14,9 @@ use crate::tool::judge::Rubric;
 use crate::tool::python::card::UNBOUNDED;
 use crate::tool::reward_model::ModelPointer;
 
+/// The task on the card of a tool that checks the instructions that an example lists.
+const INSTRUCTIONS: &str = "instructions";
+
 /// What the scores of a tool mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -187,10 +190,16 @@ impl ToolCard {
     }
 
     /// Whether the tool's scores are only roughly right, so that weights are learned for it (`rewards.weights`): reward
-    /// models, judges, and tools of quality such as similarities.
+    /// models, judges, and tools of quality such as similarities. Whether a listed instruction is followed is exact.
     pub fn is_fuzzy(&self) -> bool {
         let is_model = matches!(self.kind, ToolKind::Model(_) | ToolKind::Judge(_));
-        self.is_ranked() && (self.role == ToolRole::Quality || (is_model && self.role == ToolRole::Correctness))
+        let is_fuzzy = self.role == ToolRole::Quality || (is_model && self.role == ToolRole::Correctness);
+        self.is_ranked() && is_fuzzy && !self.checks_instructions()
+    }
+
+    /// Whether the tool does nothing but check the instructions that an example lists.
+    pub fn checks_instructions(&self) -> bool {
+        self.tasks == [INSTRUCTIONS]
     }
 
     /// Whether the tool decides by rules whether a reply is right, so that no tool that is only roughly right is needed

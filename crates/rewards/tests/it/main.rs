@@ -9,6 +9,7 @@ mod building_blocks;
 mod evidence;
 mod folders;
 mod functions;
+mod instructions;
 mod kinds;
 mod programs;
 mod reasons;

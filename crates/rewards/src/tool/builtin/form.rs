@@ -113,10 +113,20 @@ pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> O
     Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(code))))
 }
 
+/// The identifiers of the instructions that an example lists, as those of `IFEval`; `None` when it lists none.
+fn listed_instructions(example: &Example) -> Option<&Vec<Value>> {
+    example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())
+}
+
+/// Whether an example lists instructions that [`instructions`] checks.
+pub fn lists_instructions(example: &Example) -> bool {
+    listed_instructions(example).is_some()
+}
+
 /// The share of the example's instructions that the reply follows; 0 for an empty reply. The instructions are in the
 /// columns `instruction_id_list` and `kwargs`, in the form of `IFEval`.
 pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
-    let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
+    let ids = listed_instructions(example)?;
     let arguments = example.columns.get("kwargs")?.as_array()?;
     // The reference implementation of IFEval counts the paragraphs that are not blank, but looks for the n-th among all.
     // A benchmark reports what it reports; as a reward, the n-th is the n-th of those that are counted.

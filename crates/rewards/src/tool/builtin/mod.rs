@@ -20,6 +20,7 @@ use rlar_data::Example;
 use serde_json::{Map, Value};
 
 use explained::ExplainedScore;
+pub(crate) use form::lists_instructions;
 use setting::{Setting, boolean, json_schema, language_code, names, non_negative, pattern, positive_integer, setting};
 
 /// The settings of a builtin (a tool written in Rust), from its tool card (`tool.yaml`).

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a vLLM server: it counts calls, bytes and seconds, and breaks what it is told to break."""
+"""A proxy on loopback in front of a server of vLLM or Tinker: it counts calls, bytes and seconds, and breaks what it is told to break."""
 
 import asyncio
 import collections

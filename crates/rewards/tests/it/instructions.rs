@@ -1,0 +1,109 @@
+//! Prompts that list instructions in the form of `IFEval`: what they ask for is scored beside the tools of their task.
+
+use std::path::Path;
+
+use rlar_data::{Completion, Example, Needs, read_examples};
+use rlar_rewards::agents::eligible::eligible;
+use rlar_rewards::{Assignment, Library, Orchestrator, Outcome};
+use serde_json::{Value, json};
+
+use crate::curated;
+
+/// A prompt with the columns of `row` that asks for a reply in double quotes.
+fn quoted(mut row: Value) -> Example {
+    row["instruction_id_list"] = json!(["startend:quotation"]);
+    row["kwargs"] = json!([{}]);
+    read(&row)
+}
+
+fn read(row: &Value) -> Example {
+    read_examples(Path::new("x.jsonl"), row.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0)
+}
+
+/// The tools of an example with their weights.
+fn tools(rewards: &Orchestrator, example: &Example) -> Vec<(String, f64)> {
+    rewards.choose(example).unwrap().tools.into_iter().map(|t| (t.tool, t.weight)).collect()
+}
+
+fn chosen_by(by: &str, weight: f64) -> Assignment {
+    let tools = serde_json::from_value(json!([{ "tool": "token_f1", "weight": weight }])).unwrap();
+    Assignment { example: "talk".into(), tools, by: by.into(), why: "a test".into() }
+}
+
+#[test]
+fn what_a_prompt_lists_is_scored_beside_the_tool_of_its_task() {
+    let rewards = curated();
+    let both = |tool: &str| vec![(tool.to_owned(), 1.0), ("instructions".to_owned(), 1.0)];
+    for (row, tool) in [
+        (json!({ "prompt": "12 + 30 =", "reference": "42" }), "numeric_match"),
+        (json!({ "prompt": "12 + 30 =", "reference": "42", "domain": "sums" }), "numeric_match"),
+        (json!({ "prompt": "Translate: the dog", "reference": "der Hund" }), "chrf"),
+        (json!({ "prompt": "Write f.", "tests": ["assert f(1) == 2"] }), "code_tests"),
+    ] {
+        let plain = tools(&rewards, &read(&row));
+        assert_eq!(plain, [(tool.to_owned(), 1.0)], "without instructions: {row}");
+        assert_eq!(tools(&rewards, &quoted(row.clone())), both(tool), "{row}");
+    }
+}
+
+#[test]
+fn instructions_are_the_task_of_a_prompt_that_has_nothing_else_to_judge_by() {
+    let rewards = curated();
+    let alone = [("instructions".to_owned(), 1.0)];
+    let long = "Rivers carry water from the mountains to the sea.";
+    for row in [json!({ "prompt": "Write about rivers." }), json!({ "prompt": "Write about rivers.", "reference": long })] {
+        assert_eq!(tools(&rewards, &quoted(row.clone())), alone, "{row}");
+    }
+    let mut empty = json!({ "prompt": "Write about rivers.", "reference": long, "kwargs": [] });
+    empty["instruction_id_list"] = json!([]);
+    assert_eq!(tools(&rewards, &read(&empty)), tools(&rewards, &read(&json!({ "prompt": "p", "reference": long }))));
+}
+
+#[test]
+fn they_are_added_to_what_agents_choose_for_a_domain_and_not_to_what_a_person_gives() {
+    let row = json!({ "prompt": "Hello?", "reference": "Hello, friend.", "domain": "talk" });
+    let (plain, with_list) = (read(&row), quoted(row));
+    let mut rewards = curated();
+    rewards.assign_domain("talk", chosen_by("some-model", 0.5));
+    assert_eq!(tools(&rewards, &plain), [("token_f1".to_owned(), 0.5)]);
+    assert_eq!(tools(&rewards, &with_list), [("token_f1".to_owned(), 0.5), ("instructions".to_owned(), 0.5)]);
+    for by in ["config", "suite"] {
+        rewards.assign_domain("talk", chosen_by(by, 0.5));
+        assert_eq!(tools(&rewards, &with_list), [("token_f1".to_owned(), 0.5)], "{by}");
+    }
+    rewards.assign_domain("talk", chosen_by("some-model", 0.5));
+    rewards.suspend("instructions");
+    assert_eq!(tools(&rewards, &with_list), [("token_f1".to_owned(), 0.5)], "suspended");
+}
+
+#[test]
+fn the_language_model_is_not_asked_whether_they_count() {
+    let library = Library::curated().unwrap();
+    let names = |example: &Example, task: &str| -> Vec<String> {
+        eligible(&library, example, task).into_iter().map(|card| card.name.clone()).collect()
+    };
+    let sum = quoted(json!({ "prompt": "12 + 30 =", "reference": "42" }));
+    assert!(!names(&sum, "instructions").contains(&"instructions".to_owned()), "{:?}", names(&sum, "instructions"));
+    let open = quoted(json!({ "prompt": "Write about rivers." }));
+    assert!(names(&open, "controlled generation").contains(&"instructions".to_owned()));
+}
+
+#[test]
+fn both_scores_count_in_the_reward() {
+    let mut rewards = curated();
+    let sum = quoted(json!({ "prompt": "12 + 30 =", "reference": "42" }));
+    rewards.assign(&sum).unwrap();
+    let replies = ["\"42\"", "42", "\"41\"", "41"].map(Completion::whole);
+    let items: Vec<(&Example, &Completion)> = replies.iter().map(|reply| (&sum, reply)).collect();
+    let scores = rewards.score(&items).unwrap();
+    let totals: Vec<Option<f64>> = scores.iter().map(rlar_rewards::Scores::total).collect();
+    assert_eq!(totals, [Some(2.0), Some(1.0), Some(1.0), Some(0.0)]);
+    assert!(scores.iter().flat_map(|s| &s.tools).all(|s| matches!(s.outcome, Outcome::Scored(_))));
+}
+
+#[test]
+fn whether_an_instruction_is_followed_is_no_matter_of_learned_weights() {
+    let library = Library::curated().unwrap();
+    let card = library.card("instructions").unwrap();
+    assert!(!card.is_fuzzy() && !card.is_verifier(), "it neither shares weights nor decides alone");
+}
