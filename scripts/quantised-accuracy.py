@@ -22,16 +22,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from doc_text import token_sequences
+
 ROOT = Path(__file__).resolve().parent.parent
 LENGTH = 500  # tokens of a sequence
 TOP = 100
 THREADS = 2
-
-
-def sequences(tokenizer, count):
-    text = "\n\n".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
-    ids = tokenizer(text[:count * 12], add_special_tokens=False)["input_ids"][:count]
-    return [ids[start:start + LENGTH] for start in range(0, len(ids), LENGTH)]
 
 
 def reference(model, ids):
@@ -107,7 +103,7 @@ def main():
 
     torch.set_num_threads(THREADS)
     file = dict(gguf_file=options.model.name)
-    parts = sequences(AutoTokenizer.from_pretrained(options.model.parent, **file), options.tokens)
+    parts = token_sequences(AutoTokenizer.from_pretrained(options.model.parent, **file), options.tokens, LENGTH)
     llama = None if options.skip_llama else of_llama(options.model, parts)
     rows = {form: Row(f"rlar, {form}") for form in ("exact", "rounded")}
     rows["llama"] = Row("llama.cpp")

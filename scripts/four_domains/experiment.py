@@ -19,7 +19,8 @@ again.
     uniform            all applicable tools of the library of `rlar`, with equal weights
     builtin            rules choose among the curated tools and the reward models; no language model has a part in it
     rlar               tools and choices of a recorded language model, weights learned
-    rlar-no-synthesis  the same without the verifiers that the language model wrote
+    rlar-fixed         the same tools with the weights that the language model gave them
+    rlar-no-synthesis  that of `rlar` without the verifiers that the language model wrote
     hand-written       a rule for each domain, written by a person (the bound)
 
 **Analysis** (`report.py`). Seeds are paired: arms are compared on the same warm-up and prompts. Two 95 % intervals are given:
@@ -45,7 +46,8 @@ from learning_runs import ROOT, Runs
 
 PILOT_SEED = 100
 SAMPLES = 4
-ARMS = ("start", "sft", "sft-chosen", "general-rm", "chrf", "uniform", "builtin", "rlar", "rlar-no-synthesis", "hand-written")
+ARMS = ("start", "sft", "sft-chosen", "general-rm", "chrf", "uniform", "builtin", "rlar", "rlar-fixed", "rlar-no-synthesis",
+        "hand-written")
 REWARDED = ARMS[3:]
 # What `--smallest` takes: steps of every run, and one in so many held-out prompts.
 SMALLEST = dict(steps=2, every=40)
@@ -181,6 +183,8 @@ class Experiment:
             return arms.uniform(self.library())
         if arm == "rlar":
             return self.agents_choose(self.library(), self.llm("four-domains"))
+        if arm == "rlar-fixed":
+            return dict(self.rewards("rlar", None), weights="fixed")
         if arm == "rlar-no-synthesis":
             return self.agents_choose(arms.without_synthesis(self.library(), place), self.llm("four-domains-no-synthesis"))
         raise ValueError(f"no arm {arm}")
@@ -205,10 +209,10 @@ class Experiment:
 
     def rewarded(self, arm, seed, setting=None):
         """The run of an arm that learns from rewards."""
-        base = self.base(seed)
-        if arm.startswith("rlar"):
+        base, rewards = self.base(seed), self.rewards(arm, setting)
+        if rewards.get("weights") == "learned":
             base["data"]["preferences"] = str(self.data / "evidence.jsonl")
-        config = dict(base, rewards=self.rewards(arm, setting))
+        config = dict(base, rewards=rewards)
         name = f"{setting or arm}-{seed}"
         return self.runs.train(name, config, "--model", self.warm(seed))
 

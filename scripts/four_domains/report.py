@@ -48,7 +48,7 @@ def interval(bounds):
 
 def requests(experiment, runs, arm):
     """Number of requests to the language model for an arm: for its library, and of its runs."""
-    uses_library = arm in ("uniform", "rlar", "rlar-no-synthesis")
+    uses_library = arm in ("uniform", "rlar", "rlar-fixed", "rlar-no-synthesis")
     logs = [folder / "agents.jsonl" for folder in [*([experiment.library()] if uses_library else []), *runs[arm].values()]]
     return sum(len(log.read_text().splitlines()) for log in logs if log.exists())
 
@@ -89,7 +89,7 @@ def compare(found, seeds, static):
     room = analysis.mean(gains("hand-written", static))
     closed = f"{100 * analysis.mean(primary) / room:.0f} %" if room > 0 else "there is none"
     print(f"Share of the gap between {static} and hand-written rules that is closed: {closed}. Hoped for: 90 %.")
-    for other in ("sft-chosen", "uniform", "builtin", "rlar-no-synthesis"):
+    for other in ("sft-chosen", "uniform", "builtin", "rlar-fixed", "rlar-no-synthesis"):
         gain = percent(analysis.mean(gains("rlar", other)), True)
         print(f"rlar less {other}: {gain} points, 95 % over prompts {over_prompts(other)}")
     print()

@@ -3,15 +3,15 @@
 use rayon::prelude::*;
 
 use crate::error::QuantError;
-use crate::kernels::dequantise;
-use crate::kernels::gemm::{WIDTH, accumulate};
+use crate::kernels::gemm::{PackedRows, WIDTH};
+use crate::kernels::{Tile, dequantise, dequantise_tile};
 use crate::matrix::{QuantisedMatrix, check};
 
 /// Number of values that are added before the sums go back to memory: a packed panel fills half a first-level cache.
 const PANEL: usize = 256;
 /// Number of rows of the other operand that are processed at a time: it limits the memory for results that are not in
-/// order yet.
-const PASS: usize = 256;
+/// order yet. Weights are dequantised again for each pass.
+const PASS: usize = 768;
 
 impl QuantisedMatrix {
     /// `y = x · wᵀ` in `f32` for this matrix `w` `[rows, columns]`, `x` `[batch, columns]` and `y` `[batch, rows]`: the
@@ -31,23 +31,18 @@ impl QuantisedMatrix {
             return Ok(());
         }
         let data = self.data()?;
-        let bytes_of = |values: usize| values / block_type.values() * block_type.bytes();
         for (x, y) in x.chunks(PASS * columns).zip(y.chunks_mut(PASS * rows)) {
             let batch = y.len() / rows;
+            let x = PackedRows::new(x, columns);
             let mut sums = vec![[0f32; WIDTH]; rows.div_ceil(WIDTH) * batch];
             let tiles = data.par_chunks(WIDTH * self.row_bytes()).zip(sums.par_chunks_exact_mut(batch));
             tiles.for_each_init(
-                || (vec![0f32; PANEL], vec![[0f32; WIDTH]; PANEL]),
-                |(values, panel), (weights, sums)| {
+                || (Tile::new(block_type, PANEL.min(columns)), vec![[0f32; WIDTH]; PANEL]),
+                |(tile, panel), (weights, sums)| {
                     for first in (0..columns).step_by(PANEL) {
-                        let n = PANEL.min(columns - first);
-                        for (r, row) in weights.chunks_exact(self.row_bytes()).enumerate() {
-                            dequantise(block_type, &row[bytes_of(first)..bytes_of(first + n)], &mut values[..n]);
-                            for (panel, value) in panel.iter_mut().zip(&values[..n]) {
-                                panel[r] = *value;
-                            }
-                        }
-                        accumulate(&x[first..], columns, &panel[..n], sums);
+                        let panel = &mut panel[..PANEL.min(columns - first)];
+                        dequantise_tile(tile, weights, self.row_bytes(), first / block_type.values(), panel);
+                        x.accumulate(first, panel, sums);
                     }
                 },
             );
@@ -72,9 +67,10 @@ impl QuantisedMatrix {
         let data = self.data()?;
         let bytes_of = |values: usize| values / block_type.values() * block_type.bytes();
         // The columns of a task: whole blocks, and small enough for several tasks per thread.
-        let width = block_type.values().max(128);
+        let width = block_type.values().max(64);
         for (dy, dx) in dy.chunks(PASS * rows).zip(dx.chunks_mut(PASS * columns)) {
             let batch = dx.len() / columns;
+            let dy = PackedRows::new(dy, rows);
             let mut sums = vec![[0f32; WIDTH]; columns / WIDTH * batch];
             sums.par_chunks_mut(width / WIDTH * batch).enumerate().for_each_init(
                 || (vec![0f32; width], vec![[0f32; WIDTH]; width / WIDTH * PANEL]),
@@ -92,7 +88,7 @@ impl QuantisedMatrix {
                             }
                         }
                         for (panel, sums) in panels.chunks_exact(PANEL).zip(sums.chunks_exact_mut(batch)) {
-                            accumulate(&dy[first..], rows, &panel[..count], sums);
+                            dy.accumulate(first, &panel[..count], sums);
                         }
                     }
                 },

@@ -12,6 +12,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::avx2_tile::transpose;
+use super::avx512_pack;
 use super::tile::{Line, ROWS, Tile};
 use crate::activations::{Interleaved, QuantisedRows};
 use crate::block_type::BlockType;
@@ -35,7 +36,11 @@ pub fn products(
     for first in (0..blocks).step_by(tile.capacity()) {
         let n = tile.capacity().min(blocks - first);
         // SAFETY: this kernel runs only where `Kernel::is_available` found these features.
-        unsafe { pack(tile, weights, row_bytes, first, n) };
+        unsafe {
+            if !avx512_pack::pack(tile, weights, row_bytes, first, n) {
+                pack(tile, weights, row_bytes, first, n);
+            }
+        }
         // Two groups at a time fill the registers.
         let groups = (columns.start / COLUMNS..).step_by(2).zip(sums.chunks_mut(2 * COLUMNS));
         for (group, sums) in groups {

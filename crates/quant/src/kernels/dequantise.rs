@@ -1,10 +1,16 @@
-//! The values of blocks, compiled for several instruction sets.
+//! The values of blocks, compiled for several instruction sets, and of tiles.
 #![allow(unsafe_code)]
 // Without forced inlining, the body would be compiled for the baseline only.
 #![allow(clippy::inline_always)]
 
+#[cfg(target_arch = "x86_64")]
+use super::{Kernel, avx512_pack};
+use super::{ROWS, Tile};
 use crate::block_type::BlockType;
 use crate::blocks::{UnpackedBlock, unpack};
+
+/// Largest number of values of a block.
+const BLOCK: usize = 256;
 
 /// Writes the values of whole blocks: `out` has as many elements as the blocks have values.
 pub fn dequantise(block_type: BlockType, blocks: &[u8], out: &mut [f32]) {
@@ -28,5 +34,31 @@ fn body(block_type: BlockType, blocks: &[u8], out: &mut [f32]) {
     for (bytes, out) in blocks.chunks_exact(block_type.bytes()).zip(out.chunks_exact_mut(block_type.values())) {
         unpack(block_type, bytes, &mut block);
         block.dequantise(block_type, out);
+    }
+}
+
+/// Writes values of up to [`ROWS`] rows of weights, from block `first` on, to `out` `[values, ROWS]`, whose length is that of whole
+/// blocks. What belongs to missing rows stays as it is. `tile` is memory for unpacked blocks, for as many values at least.
+pub fn dequantise_tile(tile: &mut Tile, weights: &[u8], row_bytes: usize, first: usize, out: &mut [[f32; ROWS]]) {
+    let block_type = tile.block_type();
+    let (values, bytes) = (block_type.values(), block_type.bytes());
+    #[cfg(target_arch = "x86_64")]
+    if Kernel::Avx512Vnni.is_available() {
+        // SAFETY: the processor has these features.
+        unsafe {
+            if avx512_pack::pack(tile, weights, row_bytes, first, out.len() / values) {
+                return avx512_pack::dequantise(tile, out);
+            }
+        }
+    }
+    let mut block = [0f32; BLOCK];
+    for (r, row) in weights.chunks_exact(row_bytes).enumerate() {
+        let blocks = row[first * bytes..].chunks_exact(bytes);
+        for (out, bytes) in out.chunks_exact_mut(values).zip(blocks) {
+            dequantise(block_type, bytes, &mut block[..values]);
+            for (out, value) in out.iter_mut().zip(&block[..values]) {
+                out[r] = *value;
+            }
+        }
     }
 }

@@ -9,6 +9,8 @@ mod avx2_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tile;
 #[cfg(target_arch = "x86_64")]
+mod avx512_pack;
+#[cfg(target_arch = "x86_64")]
 mod avx512_tile;
 pub(crate) mod gemm;
 
@@ -17,7 +19,7 @@ use std::sync::OnceLock;
 
 use crate::activations::QuantisedRows;
 use crate::block_type::BlockType;
-pub use dequantise::dequantise;
+pub use dequantise::{dequantise, dequantise_tile};
 pub use tile::{ROWS, Tile};
 
 /// An implementation of the integer product.

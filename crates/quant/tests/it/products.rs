@@ -146,6 +146,26 @@ fn the_f32_product_is_that_of_the_dequantised_weights() {
 }
 
 #[test]
+fn a_column_of_the_f32_product_has_the_dequantised_values() {
+    let mut random = Random(16);
+    for t in BlockType::ALL {
+        // Full tiles and a part of one; blocks that are not a multiple of four.
+        let (rows, columns) = (37, if t.values() == 32 { 608 } else { 768 });
+        let w = random_matrix(t, rows, columns, &mut random);
+        let dense = w.dequantise().unwrap();
+        let chosen: Vec<usize> = (0..columns).step_by(7).collect();
+        let mut x = vec![0.0; chosen.len() * columns];
+        chosen.iter().enumerate().for_each(|(i, c)| x[i * columns + c] = 1.0);
+        let mut y = vec![f32::NAN; chosen.len() * rows];
+        w.product_f32(&x, &mut y).unwrap();
+        for (c, y) in chosen.iter().zip(y.chunks_exact(rows)) {
+            let column: Vec<f32> = dense.iter().skip(*c).step_by(columns).copied().collect();
+            assert_eq!(y, column, "{t}, column {c}");
+        }
+    }
+}
+
+#[test]
 fn the_transposed_product_is_the_gradient() {
     let mut random = Random(15);
     for t in BlockType::ALL {

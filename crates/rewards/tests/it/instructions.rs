@@ -33,16 +33,18 @@ fn chosen_by(by: &str, weight: f64) -> Assignment {
 #[test]
 fn what_a_prompt_lists_is_scored_beside_the_tool_of_its_task() {
     let rewards = curated();
-    let both = |tool: &str| vec![(tool.to_owned(), 1.0), ("instructions".to_owned(), 1.0)];
-    for (row, tool) in [
-        (json!({ "prompt": "12 + 30 =", "reference": "42" }), "numeric_match"),
-        (json!({ "prompt": "12 + 30 =", "reference": "42", "domain": "sums" }), "numeric_match"),
-        (json!({ "prompt": "Translate: the dog", "reference": "der Hund" }), "chrf"),
-        (json!({ "prompt": "Write f.", "tests": ["assert f(1) == 2"] }), "code_tests"),
+    for row in [
+        json!({ "prompt": "12 + 30 =", "reference": "42" }),
+        json!({ "prompt": "12 + 30 =", "reference": "42", "domain": "sums" }),
+        json!({ "prompt": "Translate the words: a dog", "reference": "ein Hund" }),
+        json!({ "prompt": "Name the capital of France.", "reference": "Paris" }),
+        json!({ "prompt": "Write f.", "tests": ["assert f(1) == 2"] }),
     ] {
         let plain = tools(&rewards, &read(&row));
-        assert_eq!(plain, [(tool.to_owned(), 1.0)], "without instructions: {row}");
-        assert_eq!(tools(&rewards, &quoted(row.clone())), both(tool), "{row}");
+        let [(tool, 1.0)] = &plain[..] else { panic!("without instructions: {row}: {plain:?}") };
+        assert_ne!(tool, "instructions");
+        let both = [(tool.clone(), 1.0), ("instructions".to_owned(), 1.0)];
+        assert_eq!(tools(&rewards, &quoted(row.clone())), both, "{row}");
     }
 }
 
@@ -51,7 +53,9 @@ fn instructions_are_the_task_of_a_prompt_that_has_nothing_else_to_judge_by() {
     let rewards = curated();
     let alone = [("instructions".to_owned(), 1.0)];
     let long = "Rivers carry water from the mountains to the sea.";
-    for row in [json!({ "prompt": "Write about rivers." }), json!({ "prompt": "Write about rivers.", "reference": long })] {
+    for row in
+        [json!({ "prompt": "Write about rivers." }), json!({ "prompt": "Write about rivers.", "reference": long })]
+    {
         assert_eq!(tools(&rewards, &quoted(row.clone())), alone, "{row}");
     }
     let mut empty = json!({ "prompt": "Write about rivers.", "reference": long, "kwargs": [] });
