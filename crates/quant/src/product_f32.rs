@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::error::QuantError;
 use crate::kernels::gemm::{PackedRows, WIDTH};
-use crate::kernels::{Tile, dequantise, dequantise_tile};
+use crate::kernels::{ROWS, Tile, dequantise_panels, dequantise_tile};
 use crate::matrix::{QuantisedMatrix, check};
 
 /// Number of values that are added before the sums go back to memory: a packed panel fills half a first-level cache.
@@ -65,27 +65,26 @@ impl QuantisedMatrix {
             return Ok(());
         }
         let data = self.data()?;
-        let bytes_of = |values: usize| values / block_type.values() * block_type.bytes();
         // The columns of a task: whole blocks, and small enough for several tasks per thread.
-        let width = block_type.values().max(64);
+        let width = block_type.values().max(128);
         for (dy, dx) in dy.chunks(PASS * rows).zip(dx.chunks_mut(PASS * columns)) {
             let batch = dx.len() / columns;
             let dy = PackedRows::new(dy, rows);
             let mut sums = vec![[0f32; WIDTH]; columns / WIDTH * batch];
             sums.par_chunks_mut(width / WIDTH * batch).enumerate().for_each_init(
-                || (vec![0f32; width], vec![[0f32; WIDTH]; width / WIDTH * PANEL]),
-                |(values, panels), (task, sums)| {
-                    let (at, n) = (task * width, sums.len() / batch * WIDTH);
+                || {
+                    let values = vec![[0f32; ROWS]; width];
+                    (Tile::new(block_type, width), values, vec![[0f32; WIDTH]; width / WIDTH * PANEL])
+                },
+                |(tile, values, panels), (task, sums)| {
+                    let n = sums.len() / batch * WIDTH;
+                    let (values, panels) = (&mut values[..n], &mut panels[..n / WIDTH * PANEL]);
                     for first in (0..rows).step_by(PANEL) {
                         let count = PANEL.min(rows - first);
-                        let weights = data.chunks_exact(self.row_bytes()).skip(first).take(count);
-                        for (r, row) in weights.enumerate() {
-                            dequantise(block_type, &row[bytes_of(at)..bytes_of(at + n)], &mut values[..n]);
-                            for (panel, values) in
-                                panels.chunks_exact_mut(PANEL).zip(values[..n].as_chunks::<WIDTH>().0)
-                            {
-                                panel[r] = *values;
-                            }
+                        let weights = &data[first * self.row_bytes()..(first + count) * self.row_bytes()];
+                        let block = task * width / block_type.values();
+                        for (i, weights) in weights.chunks(ROWS * self.row_bytes()).enumerate() {
+                            dequantise_panels(tile, values, weights, self.row_bytes(), block, panels, i * ROWS);
                         }
                         for (panel, sums) in panels.chunks_exact(PANEL).zip(sums.chunks_exact_mut(batch)) {
                             dy.accumulate(first, &panel[..count], sums);

@@ -70,7 +70,7 @@ pub fn dequantise(tile: &Tile, out: &mut [[f32; ROWS]]) {
                     _mm512_cvtepi32_ps(_mm512_srai_epi32::<16>(pair))
                 };
                 scale = _mm512_mul_ps(block_scale, factor(&tile.scales[b * block_type.groups() + g], 0));
-                let pair = &tile.minima[(b * block_type.groups() + g) / 2];
+                let pair = &tile.minima[b * block_type.groups() / 2 + g / 2];
                 minimum = _mm512_mul_ps(block_minimum, factor(pair, if g % 2 == 0 { 16 } else { 0 }));
             }
             for (line, out) in lines.iter().zip(out.as_chunks_mut::<4>().0) {
@@ -87,6 +87,20 @@ pub fn dequantise(tile: &Tile, out: &mut [[f32; ROWS]]) {
                 }
             }
         }
+    }
+}
+
+/// Writes the columns of sixteen rows of numbers to `out[0]`, `out[1]`, ….
+#[target_feature(enable = "avx512f")]
+pub fn write_columns(rows: &[[f32; ROWS]; ROWS], out: &mut [[f32; ROWS]]) {
+    let mut square = [_mm512_setzero_si512(); ROWS];
+    for r in 0..ROWS {
+        // SAFETY: the array has 64 bytes, and the load needs no alignment.
+        square[r] = unsafe { _mm512_loadu_si512(rows[r].as_ptr().cast()) };
+    }
+    for (out, v) in out.iter_mut().zip(transpose(&square)) {
+        // SAFETY: the array has 64 bytes, and the store needs no alignment.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) };
     }
 }
 
@@ -177,10 +191,10 @@ fn bytes_of_32(tile: &mut Tile, rows: &[&[u8]; ROWS], b: usize) {
     let bytes = tile.block_type().bytes();
     let mut square = [_mm512_setzero_si512(); ROWS];
     for r in 0..ROWS {
-        let both = [0, 1].map(|j| load_32(&rows[r][(b + j) * bytes + 2..]));
-        square[r] = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(both[0]), both[1]);
+        let (first, second) = (load_32(&rows[r][b * bytes + 2..]), load_32(&rows[r][(b + 1) * bytes + 2..]));
+        square[r] = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
     }
-    let square = transpose(square);
+    let square = transpose(&square);
     for (line, v) in tile.integers[8 * b..8 * (b + 2)].iter_mut().zip(square) {
         store(_mm512_xor_si512(v, _mm512_set1_epi8(i8::MIN)), line);
     }
@@ -196,13 +210,14 @@ fn few_bits_of_32(tile: &mut Tile, rows: &[&[u8]; ROWS], b: usize) {
     let bytes = block_type.bytes();
     let mut square = [_mm512_setzero_si512(); ROWS];
     for r in 0..ROWS {
-        let quarters = [0, 1, 2, 3].map(|j| load_16(&rows[r][(b + j + 1) * bytes - 16..]));
-        let mut v = _mm512_castsi128_si512(quarters[0]);
-        v = _mm512_inserti32x4::<1>(v, quarters[1]);
-        v = _mm512_inserti32x4::<2>(v, quarters[2]);
-        square[r] = _mm512_inserti32x4::<3>(v, quarters[3]);
+        // The last 16 bytes of four blocks.
+        let row = &rows[r][(b + 1) * bytes - 16..];
+        let mut v = _mm512_castsi128_si512(load_16(row));
+        v = _mm512_inserti32x4::<1>(v, load_16(&row[bytes..]));
+        v = _mm512_inserti32x4::<2>(v, load_16(&row[2 * bytes..]));
+        square[r] = _mm512_inserti32x4::<3>(v, load_16(&row[3 * bytes..]));
     }
-    let square = transpose(square);
+    let square = transpose(&square);
     let table = _mm512_broadcast_i32x4(load_16(&IQ4_NL.map(|value| value as u8 ^ 128)));
     for j in 0..4 {
         let at = (b + j) * bytes;
@@ -267,7 +282,10 @@ fn pair(first: __m512i, second: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn halves(rows: &[&[u8]; ROWS], at: usize) -> __m512i {
-    let bits: [[u8; 2]; ROWS] = std::array::from_fn(|r| [rows[r][at], rows[r][at + 1]]);
+    let mut bits = [[0; 2]; ROWS];
+    for r in 0..ROWS {
+        bits[r].copy_from_slice(&rows[r][at..at + 2]);
+    }
     _mm512_castps_si512(_mm512_cvtph_ps(load_32(bits.as_flattened())))
 }
 
@@ -275,7 +293,10 @@ fn halves(rows: &[&[u8]; ROWS], at: usize) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn words(rows: &[&[u8]; ROWS], at: usize) -> __m512i {
-    let bits: [[u8; 4]; ROWS] = std::array::from_fn(|r| [0, 1, 2, 3].map(|i| rows[r][at + i]));
+    let mut bits = [[0; 4]; ROWS];
+    for r in 0..ROWS {
+        bits[r].copy_from_slice(&rows[r][at..at + 4]);
+    }
     load(bits.as_flattened())
 }
 
@@ -287,13 +308,13 @@ fn columns(rows: &[&[u8]; ROWS], at: usize) -> Square {
     for r in 0..ROWS {
         square[r] = load(&rows[r][at..]);
     }
-    transpose(square)
+    transpose(&square)
 }
 
 /// The columns of sixteen rows of 32-bit integers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: Square) -> Square {
+fn transpose(rows: &Square) -> Square {
     // Vector `c` of a quarter has, in each 128 bits, an integer of four rows.
     let mut quarters = [[_mm512_setzero_si512(); 4]; 4];
     for q in 0..4 {
@@ -307,7 +328,7 @@ fn transpose(rows: Square) -> Square {
             _mm512_unpackhi_epi64(high, high2),
         ];
     }
-    let mut columns = rows;
+    let mut columns = *rows;
     for c in 0..4 {
         let [q0, q1, q2, q3] = [quarters[0][c], quarters[1][c], quarters[2][c], quarters[3][c]];
         let (a, b) = (_mm512_shuffle_i32x4::<0x44>(q0, q1), _mm512_shuffle_i32x4::<0x44>(q2, q3));

@@ -62,3 +62,38 @@ pub fn dequantise_tile(tile: &mut Tile, weights: &[u8], row_bytes: usize, first:
         }
     }
 }
+
+/// Writes values of up to [`ROWS`] rows of weights, from block `first` on, as rows `at`, `at + 1`, … of panels of [`ROWS`] columns:
+/// `panels` is `[values / ROWS, length, ROWS]`. `tile` and `values` are memory, `values` for as many values as a row has here.
+pub fn dequantise_panels(
+    tile: &mut Tile,
+    values: &mut [[f32; ROWS]],
+    weights: &[u8],
+    row_bytes: usize,
+    first: usize,
+    panels: &mut [[f32; ROWS]],
+    at: usize,
+) {
+    let length = panels.len() * ROWS / values.len();
+    let present = weights.len() / row_bytes;
+    #[cfg(target_arch = "x86_64")]
+    if Kernel::Avx512Vnni.is_available() {
+        dequantise_tile(tile, weights, row_bytes, first, values);
+        for (panel, rows) in panels.chunks_exact_mut(length).zip(values.as_chunks::<ROWS>().0) {
+            // SAFETY: the processor has this feature.
+            unsafe { avx512_pack::write_columns(rows, &mut panel[at..at + present]) };
+        }
+        return;
+    }
+    let block_type = tile.block_type();
+    let bytes = values.len() / block_type.values() * block_type.bytes();
+    let count = values.len();
+    let values = &mut values.as_flattened_mut()[..count];
+    for (r, row) in weights.chunks_exact(row_bytes).enumerate() {
+        let start = first * block_type.bytes();
+        dequantise(block_type, &row[start..start + bytes], values);
+        for (panel, values) in panels.chunks_exact_mut(length).zip(values.as_chunks::<ROWS>().0) {
+            panel[at + r] = *values;
+        }
+    }
+}

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 
 use crate::activations::QuantisedRows;
 use crate::block_type::BlockType;
-pub use dequantise::{dequantise, dequantise_tile};
+pub use dequantise::{dequantise, dequantise_panels, dequantise_tile};
 pub use tile::{ROWS, Tile};
 
 /// An implementation of the integer product.
