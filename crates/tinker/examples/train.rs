@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("log-probs of sampler and trainer differ by at most {:e}", training.logprob_gap);
     println!("log-probs after loading the checkpoint differ by at most {:e}", training.checkpoint_gap);
+    println!("the server takes passes as {}", server.pass_type().unwrap_or("nothing"));
     println!("the server recognises repeated requests: {}", training.recognises_repeats);
     println!("the adapter has {} bytes", training.adapter.weights.len());
     println!("{:?}", server.traffic());

@@ -1,5 +1,5 @@
 //! How passes and samples are written. All else is JSON in every version of the API; these are protobuf in SkyRL 0.4 and
-//! in the hosted service, because they are large.
+//! in the hosted service, because they are large. Requests for samples are JSON there, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,17 +12,26 @@ use crate::sampler::SampledSequence;
 
 /// How passes and samples are written.
 pub trait Codec: Debug + Send + Sync {
-    /// The media types of results that it reads, for the header `Accept`.
-    fn accept(&self) -> &'static str;
+    /// The media type of what it writes and reads, such as `application/json`.
+    fn media_type(&self) -> &'static str;
 
     /// Writes the request of a pass.
-    fn encode_pass(&self, request: &PassRequest<'_>) -> Body;
+    fn encode_pass(&self, request: &PassRequest<'_>) -> PassCall;
 
     /// Reads the result of a pass.
     fn decode_pass(&self, body: &Body) -> Result<PassOutput, CodecError>;
 
     /// Reads completions.
     fn decode_samples(&self, body: &Body) -> Result<Vec<SampledSequence>, CodecError>;
+}
+
+/// The request of a pass as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassCall {
+    /// The path below `/api/v1/`.
+    pub path: &'static str,
+    /// What is sent there.
+    pub body: Body,
 }
 
 /// The body of a request or an answer.
@@ -35,9 +44,14 @@ pub struct Body {
 }
 
 impl Body {
+    /// Whether it has this media type, whatever its parameters.
+    pub fn has_type(&self, media_type: &str) -> bool {
+        self.content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media_type))
+    }
+
     /// Whether it is JSON.
     pub fn is_json(&self) -> bool {
-        self.content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
+        self.has_type("application/json")
     }
 
     /// Reads it as JSON.
@@ -74,6 +88,15 @@ pub enum CodecError {
     NotFinite(String),
     /// It is not what the protocol says; the text says how.
     Wrong(String),
+}
+
+/// Numbers without their gaps. `place` is the name of one number, with `{}` for its position.
+pub(crate) fn all_finite(values: impl IntoIterator<Item = Option<f32>>, place: &str) -> Result<Vec<f32>, CodecError> {
+    let values = values.into_iter().enumerate().map(|(i, value)| match value {
+        Some(value) if value.is_finite() => Ok(value),
+        _ => Err(CodecError::NotFinite(place.replace("{}", &i.to_string()))),
+    });
+    values.collect()
 }
 
 /// What a pass does besides giving log-probs.

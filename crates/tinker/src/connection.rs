@@ -61,6 +61,19 @@ impl Answer {
     pub fn is_busy(&self) -> bool {
         matches!(self.status, 429 | 503)
     }
+
+    /// Whether the server says that it does not know the path. A Tinker server gives its reasons with `detail`; a 404 without
+    /// is one of another server.
+    fn is_unknown_call(&self) -> bool {
+        let detail = || self.body.json::<Value>().ok().map(|value| value["detail"].clone());
+        matches!(self.status, 404 | 405) && detail().is_none_or(|text| text.is_null() || text == "Not Found")
+    }
+
+    /// Whether the server says that it takes requests in another form: SkyRL 0.4 has no `forward`, and answers 415 to JSON at
+    /// `forward_backward`.
+    pub fn is_wrong_form(&self) -> bool {
+        self.status == 415 || self.is_unknown_call()
+    }
 }
 
 /// Why one try brought no answer.
@@ -265,6 +278,13 @@ impl Connection {
         }
     }
 
+    /// The error for a result in a form that no codec reads.
+    pub fn unknown_type(&self, call: &'static str, body: &Body) -> ReadError {
+        let kind = if body.content_type.is_empty() { "of no type" } else { &body.content_type };
+        let message = format!("the result is `{kind}`, neither JSON nor protobuf");
+        ReadError::Final(TinkerError::WrongVersion { url: self.url.clone(), call, message })
+    }
+
     /// The error for a status that says no.
     pub fn refused(&self, call: &'static str, answer: &Answer) -> TinkerError {
         let (url, status, message) = (self.url.clone(), answer.status, self.reason(answer));
@@ -276,22 +296,12 @@ impl Connection {
                 TinkerError::KeyRefused { url, call, status, key }
             }
             415 => {
-                let message = format!("the server does not take JSON ({message}), as SkyRL 0.4 and later do not");
+                let message = format!("the server does not take this form of the request ({message})");
                 TinkerError::WrongVersion { url, call, message }
             }
-            // A Tinker server gives its reason with `detail`; a 404 without is one of another server.
-            404 | 405
-                if answer
-                    .body
-                    .json::<Value>()
-                    .ok()
-                    .is_none_or(|v| v["detail"].is_null() || v["detail"] == "Not Found") =>
-            {
-                TinkerError::WrongVersion {
-                    url,
-                    call,
-                    message: format!("the server does not know this call (status {status})"),
-                }
+            _ if answer.is_unknown_call() => {
+                let message = format!("the server does not know this call (status {status})");
+                TinkerError::WrongVersion { url, call, message }
             }
             _ => TinkerError::Refused { url, call, status, message },
         }

@@ -54,6 +54,9 @@ impl Datum {
                 "{length} tokens have {targets} targets and {weights} weights. Give one of each per token"
             ));
         }
+        if let Some(token) = self.tokens.iter().chain(&self.targets).find(|token| i32::try_from(**token).is_err()) {
+            return bad(format!("the token {token} is above {}, the largest that the API has", i32::MAX));
+        }
         if self.weights.iter().any(|w| !w.is_finite() || *w < 0.0) {
             return bad("a weight is negative or not a number".into());
         }

@@ -37,7 +37,10 @@ pub enum TinkerError {
         key: String,
     },
     /// What answers is not a Tinker server, or one of a version that this client does not speak.
-    #[error("{url}: {call}: {message}. This client speaks the JSON protocol of SkyRL 0.3")]
+    #[error(
+        "{url}: {call}: {message}. This client speaks the Tinker API as SkyRL 0.3 and 0.4 do, in JSON and in protobuf: check \
+             the address and the server's version"
+    )]
     WrongVersion {
         /// The address of the request.
         url: String,

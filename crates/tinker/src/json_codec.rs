@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Body, Codec, CodecError, DatumOutput, PassKind, PassOutput, PassRequest};
+use crate::codec::{Body, Codec, CodecError, DatumOutput, PassCall, PassKind, PassOutput, PassRequest, all_finite};
 use crate::connection::json_body;
 use crate::datum::Datum;
 use crate::sampler::{SampledSequence, StopReason};
@@ -14,26 +14,23 @@ use crate::sampler::{SampledSequence, StopReason};
 pub struct JsonCodec;
 
 impl Codec for JsonCodec {
-    fn accept(&self) -> &'static str {
+    fn media_type(&self) -> &'static str {
         "application/json"
     }
 
-    fn encode_pass(&self, request: &PassRequest<'_>) -> Body {
+    fn encode_pass(&self, request: &PassRequest<'_>) -> PassCall {
         let input = PassInput {
             data: request.data.iter().map(DatumBody::new).collect(),
             loss_fn: request.loss.name(),
             loss_fn_config: request.loss.config(),
         };
-        let (forward, backward) = match request.kind {
-            PassKind::Forward => (Some(input), None),
-            PassKind::ForwardBackward => (None, Some(input)),
+        let (path, forward_input, forward_backward_input) = match request.kind {
+            PassKind::Forward => ("forward", Some(input), None),
+            PassKind::ForwardBackward => ("forward_backward", None, Some(input)),
         };
-        json_body(&PassBody {
-            model_id: request.model_id,
-            forward_input: forward,
-            forward_backward_input: backward,
-            seq_id: request.seq_id,
-        })
+        let (model_id, seq_id) = (request.model_id, request.seq_id);
+        let body = json_body(&PassBody { model_id, forward_input, forward_backward_input, seq_id });
+        PassCall { path, body }
     }
 
     fn decode_pass(&self, body: &Body) -> Result<PassOutput, CodecError> {
@@ -62,15 +59,6 @@ impl Codec for JsonCodec {
         });
         sequences.collect()
     }
-}
-
-/// Numbers without their gaps. `place` is the name of one number, with `{}` for its position.
-fn all_finite(values: Vec<Option<f32>>, place: &str) -> Result<Vec<f32>, CodecError> {
-    let values = values.into_iter().enumerate().map(|(i, value)| match value {
-        Some(value) if value.is_finite() => Ok(value),
-        _ => Err(CodecError::NotFinite(place.replace("{}", &i.to_string()))),
-    });
-    values.collect()
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,8 @@
 //! - [`Pending`]: the result of a request, awaited by long polling.
 //! - [`RemoteSampler`]: completions of the weights of one moment.
 //! - [`AdapterFiles`]: the trained adapter in PEFT's format.
-//! - [`Codec`]: how passes and samples are written; [`JsonCodec`] is the protocol of SkyRL 0.3.
+//! - [`Codec`]: how passes and samples are written: [`JsonCodec`] for SkyRL 0.3, [`ProtobufCodec`] for SkyRL 0.4 and the
+//!   hosted service. Which one a server takes, its answer to the first pass shows.
 
 mod error;
 mod settings;
@@ -23,6 +24,9 @@ mod loss;
 mod adam;
 mod codec;
 mod json_codec;
+mod messages;
+mod protobuf_codec;
+mod server_codec;
 mod pending;
 mod model;
 mod model_bodies;
@@ -33,7 +37,7 @@ mod adapter;
 pub use adam::AdamParams;
 pub use adapter::AdapterFiles;
 pub use checkpoint::CheckpointPath;
-pub use codec::{Body, Codec, CodecError, DatumOutput, PassKind, PassOutput, PassRequest};
+pub use codec::{Body, Codec, CodecError, DatumOutput, PassCall, PassKind, PassOutput, PassRequest};
 pub use connection::Traffic;
 pub use datum::Datum;
 pub use error::TinkerError;
@@ -41,6 +45,7 @@ pub use json_codec::JsonCodec;
 pub use loss::LossFunction;
 pub use model::{StepOutput, TrainingModel};
 pub use pending::{Pending, ServerQueue};
+pub use protobuf_codec::ProtobufCodec;
 pub use sampler::{RemoteSampler, SampleRequest, SampledSequence, StopAt, StopReason};
 pub use server::TinkerServer;
 pub use session::{NewModel, TrainingSession};

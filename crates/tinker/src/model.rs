@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::TinkerError;
 use crate::adam::AdamParams;
 use crate::checkpoint::{CheckpointPath, check_name};
-use crate::codec::{Body, PassKind, PassOutput, PassRequest};
-use crate::connection::{ApiCall, Connection, ReadError, Repeat, json_body};
+use crate::codec::{Body, Codec, PassCall, PassKind, PassOutput, PassRequest};
+use crate::connection::{Answer, ApiCall, Connection, ReadError, Repeat, json_body};
 use crate::datum::Datum;
 use crate::loss::LossFunction;
 use crate::model_bodies::{
@@ -55,6 +55,13 @@ enum Saving {
     Taken(Ticket),
     /// The name is taken by an earlier try of the same request.
     AlreadyThere,
+}
+
+/// The answer to a pass in one form.
+enum SentPass {
+    Taken(Ticket),
+    /// The server takes another form; the text is its reason.
+    WrongForm(String),
 }
 
 impl TrainingModel {
@@ -129,9 +136,10 @@ impl TrainingModel {
         let seq_id = self.next_request(name)?;
         let body = json_body(&StepBody { model_id: &self.id, adam_params: adam, seq_id, kind: name });
         self.steps.fetch_add(1, Ordering::Relaxed);
-        let ticket = self.change(name, JSON, &body).await?;
-        self.has_gradients = false;
         let connection = self.server().connection.clone();
+        let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: self.repeat() };
+        let ticket: Ticket = self.change(&call, |answer| connection.json(name, answer)).await?;
+        self.has_gradients = false;
         let reader = connection.clone();
         let read = move |body: &Body| -> Result<StepOutput, ReadError> {
             let result: StepResult = body.json().map_err(|error| reader.read_error(name, error))?;
@@ -222,8 +230,9 @@ impl TrainingModel {
         self.server().unload_model(&self.id).await
     }
 
-    /// Loads adapter and optimizer; the first request of a model.
-    pub(crate) async fn load_weights(&mut self, from: &CheckpointPath) -> Result<(), TinkerError> {
+    /// Loads adapter and optimizer; the first request of a model. Returns whether they are loaded: not if an acknowledgement was
+    /// lost and the server takes no second request (SkyRL 0.4), because nobody can wait for the first one then.
+    pub(crate) async fn load_weights(&mut self, from: &CheckpointPath) -> Result<bool, TinkerError> {
         let name = "load_weights";
         let seq_id = self.next_request(name)?;
         let (path, optimizer) = (Some(from.as_str()), Some(true));
@@ -233,12 +242,17 @@ impl TrainingModel {
         // Loading the same weights twice is the same as loading them once.
         let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
         let connection = self.server().connection.clone();
-        let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
+        let sent = connection.send(&call, |answer| match answer.status {
+            400 if answer.may_be_repeated => Ok(None),
+            _ => connection.json::<Ticket>(name, answer).map(Some),
+        });
+        let Some(ticket) = sent.await? else { return Ok(false) };
         let done: Pending<Done> = Pending::json(&connection, name, ticket.request_id);
-        done.result().await.map(|_| ())
+        done.result().await.map(|_| true)
     }
 
-    /// Sends one harmless pass twice with the same number. A server that recognises repeats acknowledges both as one.
+    /// Sends one harmless pass twice with the same number. It shows in which form the server takes passes, and a server that
+    /// recognises repeats acknowledges both as one.
     pub(crate) async fn probe(&mut self) -> Result<(), TinkerError> {
         let datum = Datum::supervised(&[0], &[0]);
         let seq_id = self.next_request("forward")?;
@@ -268,7 +282,7 @@ impl TrainingModel {
         Ok(self.requests)
     }
 
-    /// Sends a pass.
+    /// Sends a pass, in each form that the server may take until it takes one.
     async fn pass(
         &mut self,
         kind: PassKind,
@@ -276,43 +290,74 @@ impl TrainingModel {
         loss: LossFunction,
         seq_id: u64,
     ) -> Result<Pending<PassOutput>, TinkerError> {
-        let codec = self.server().codec.clone();
+        let name = match kind {
+            PassKind::Forward => "forward",
+            PassKind::ForwardBackward => "forward_backward",
+        };
+        let (model_id, server) = (self.id.clone(), self.server().clone());
+        let request = PassRequest { kind, model_id: &model_id, data, loss, seq_id };
+        let mut refusals = Vec::new();
+        for codec in server.codec.candidates() {
+            match self.send_pass(name, &request, &*codec).await? {
+                SentPass::Taken(ticket) => {
+                    server.codec.found(&codec);
+                    let lengths = data.iter().map(|datum| datum.targets.len()).collect();
+                    return Ok(pending_pass(&server, name, ticket, lengths));
+                }
+                SentPass::WrongForm(reason) => refusals.push(format!("`{}` ({reason})", codec.media_type())),
+            }
+        }
+        let message = format!("the server does not take passes as {}", refusals.join(", nor as "));
+        Err(TinkerError::WrongVersion { url: server.url().to_owned(), call: name, message })
+    }
+
+    /// Sends a pass in one form.
+    async fn send_pass(
+        &mut self,
+        name: &'static str,
+        request: &PassRequest<'_>,
+        codec: &dyn Codec,
+    ) -> Result<SentPass, TinkerError> {
         let connection = self.server().connection.clone();
-        let body = codec.encode_pass(&PassRequest { kind, model_id: &self.id, data, loss, seq_id });
-        let accept = codec.accept();
-        let (name, ticket) = match kind {
+        let PassCall { path, body } = codec.encode_pass(request);
+        let accept = codec.media_type();
+        let read = |answer: &Answer| {
+            if answer.is_wrong_form() {
+                return Ok(SentPass::WrongForm(connection.status_message(answer)));
+            }
+            connection.json(name, answer).map(SentPass::Taken)
+        };
+        match request.kind {
             PassKind::Forward => {
-                let name = "forward";
-                let call = ApiCall { name, path: name, body: Some(&body), accept, repeat: Repeat::Safe };
-                (name, connection.send(&call, |answer| connection.json(name, answer)).await?)
+                let call = ApiCall { name, path, body: Some(&body), accept, repeat: Repeat::Safe };
+                connection.send(&call, read).await
             }
             PassKind::ForwardBackward => {
-                let name = "forward_backward";
                 self.has_gradients = true;
-                (name, self.change(name, accept, &body).await?)
+                let call = ApiCall { name, path, body: Some(&body), accept, repeat: self.repeat() };
+                self.change(&call, read).await
             }
-        };
-        let reader = connection.clone();
-        let lengths: Vec<usize> = data.iter().map(|datum| datum.targets.len()).collect();
-        let read = move |body: &Body| -> Result<PassOutput, ReadError> {
-            let output = codec.decode_pass(body).map_err(|error| reader.read_error(name, error))?;
-            check_lengths(&reader, name, &output, &lengths)?;
-            Ok(output)
-        };
-        Ok(Pending::new(connection, name, ticket.request_id, accept, Box::new(read)))
+        }
+    }
+
+    /// Whether a request that changes gradients or weights may be sent again.
+    fn repeat(&self) -> Repeat {
+        if self.recognises_repeats { Repeat::Safe } else { Repeat::Unsafe }
     }
 
     /// Sends a request that changes gradients or weights, and keeps in mind whether it may have been taken without an
     /// acknowledgement. That is so, too, when the caller drops this future.
-    async fn change(&mut self, name: &'static str, accept: &'static str, body: &Body) -> Result<Ticket, TinkerError> {
-        let repeat = if self.recognises_repeats { Repeat::Safe } else { Repeat::Unsafe };
+    async fn change<T>(
+        &mut self,
+        call: &ApiCall<'_>,
+        read: impl Fn(&Answer) -> Result<T, ReadError>,
+    ) -> Result<T, TinkerError> {
         let connection = self.server().connection.clone();
-        let call = ApiCall { name, path: name, body: Some(body), accept, repeat };
-        self.doubt = Some(name);
-        let sent = connection.send(&call, |answer| connection.json::<Ticket>(name, answer)).await;
+        self.doubt = Some(call.name);
+        let sent = connection.send(call, read).await;
         let is_known = match &sent {
             // A request that is unsafe to repeat was tried again only where it was certainly not taken.
-            Err(TinkerError::Unreachable { .. }) => repeat == Repeat::Unsafe,
+            Err(TinkerError::Unreachable { .. }) => call.repeat == Repeat::Unsafe,
             // Something answered with success, and with nothing that says what was done.
             Err(
                 TinkerError::Unacknowledged { .. }
@@ -348,6 +393,19 @@ impl TrainingModel {
         });
         sent.await
     }
+}
+
+/// The result of a pass that the server has taken, with one log-prob per target: `lengths` has their numbers.
+fn pending_pass(server: &TinkerServer, call: &'static str, ticket: Ticket, lengths: Vec<usize>) -> Pending<PassOutput> {
+    let (codec, reader) = (server.codec.clone(), server.connection.clone());
+    let accept = codec.accept();
+    let read = move |body: &Body| -> Result<PassOutput, ReadError> {
+        let codec = codec.reader(body).ok_or_else(|| reader.unknown_type(call, body))?;
+        let output = codec.decode_pass(body).map_err(|error| reader.read_error(call, error))?;
+        check_lengths(&reader, call, &output, &lengths)?;
+        Ok(output)
+    };
+    Pending::new(server.connection.clone(), call, ticket.request_id, accept, Box::new(read))
 }
 
 /// Refuses data that cannot be sent, before they get a number: servers may wait for every number.

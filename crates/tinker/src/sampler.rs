@@ -10,6 +10,7 @@ use crate::codec::Body;
 use crate::connection::{ApiCall, ReadError, Repeat, json_body};
 use crate::json_codec::ModelInput;
 use crate::pending::{Pending, Ticket};
+use crate::server::JSON;
 use crate::session::TrainingSession;
 
 /// Samples from the weights that a model had when [`crate::TrainingModel::sampler`] was called.
@@ -138,13 +139,14 @@ impl RemoteSampler {
             prompt_logprobs: false,
             kind: "sample",
         });
-        let codec = self.session.server().codec.clone();
         // With its seed, a repeated request gives the same completions and changes nothing.
-        let call = ApiCall { name, path: name, body: Some(&body), accept: codec.accept(), repeat: Repeat::Safe };
+        let call = ApiCall { name, path: name, body: Some(&body), accept: JSON, repeat: Repeat::Safe };
         let ticket: Ticket = connection.send(&call, |answer| connection.json(name, answer)).await?;
+        let codec = self.session.server().codec.clone();
         let accept = codec.accept();
         let (reader, count) = (connection.clone(), request.count as usize);
         let read = move |body: &Body| -> Result<Vec<SampledSequence>, ReadError> {
+            let codec = codec.reader(body).ok_or_else(|| reader.unknown_type(name, body))?;
             let sequences = codec.decode_samples(body).map_err(|error| reader.read_error(name, error))?;
             let wrong = |what: String, received, expected| {
                 ReadError::Final(TinkerError::WrongLength {

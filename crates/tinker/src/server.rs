@@ -9,9 +9,9 @@ use crate::adapter::AdapterFiles;
 use crate::checkpoint::CheckpointPath;
 use crate::codec::Codec;
 use crate::connection::{Answer, ApiCall, Connection, Repeat, Traffic, TryError, json_body};
-use crate::json_codec::JsonCodec;
 use crate::model_bodies::{Done, UnloadBody};
 use crate::pending::{Pending, ServerQueue, Ticket};
+use crate::server_codec::ServerCodec;
 use crate::session::TrainingSession;
 use crate::settings::TinkerSettings;
 
@@ -22,7 +22,7 @@ pub(crate) const JSON: &str = "application/json";
 #[derive(Clone, Debug)]
 pub struct TinkerServer {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) codec: ServerCodec,
 }
 
 #[derive(Deserialize)]
@@ -58,14 +58,19 @@ struct CreatedSession {
 }
 
 impl TinkerServer {
-    /// A server that speaks JSON. Sends nothing yet.
+    /// A server that takes passes as JSON or as protobuf, which its answer to the first one shows. Sends nothing yet.
     pub fn new(settings: TinkerSettings) -> Result<Self, TinkerError> {
-        Self::with_codec(settings, Arc::new(JsonCodec))
+        Ok(Self { connection: Arc::new(Connection::new(settings)?), codec: ServerCodec::unknown() })
     }
 
-    /// A server whose passes and samples have another form. Sends nothing yet.
+    /// A server that takes passes in one form only. Sends nothing yet.
     pub fn with_codec(settings: TinkerSettings, codec: Arc<dyn Codec>) -> Result<Self, TinkerError> {
-        Ok(Self { connection: Arc::new(Connection::new(settings)?), codec })
+        Ok(Self { connection: Arc::new(Connection::new(settings)?), codec: ServerCodec::given(codec) })
+    }
+
+    /// The media type of passes; `None` before the server has taken the first one, which every new model sends.
+    pub fn pass_type(&self) -> Option<&'static str> {
+        self.codec.known().map(|codec| codec.media_type())
     }
 
     /// The address, without secrets.

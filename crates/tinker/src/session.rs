@@ -107,17 +107,28 @@ impl TrainingSession {
 
     /// Creates a model with the weights and the optimizer of a checkpoint, whose rank it must have.
     pub async fn create_model_from(&self, new: &NewModel, from: &CheckpointPath) -> Result<TrainingModel, TinkerError> {
-        let mut model = self.created(new).await?;
-        // Servers permit it only as a model's first request.
-        if let Err(error) = model.load_weights(from).await {
-            // A server that answers can take back the place that the model has.
-            if matches!(error, TinkerError::Refused { .. } | TinkerError::Failed { .. }) {
-                let _ = model.unload().await;
+        let connection = &self.state.server.connection;
+        for _ in 0..connection.settings.retries.tries.max(1) {
+            let mut model = self.created(new).await?;
+            // Servers permit it only as a model's first request.
+            match model.load_weights(from).await {
+                Ok(true) => {
+                    model.probe().await?;
+                    return Ok(model);
+                }
+                Ok(false) => model.unload().await?,
+                Err(error) => {
+                    // A server that answers can take back the place that the model has.
+                    if matches!(error, TinkerError::Refused { .. } | TinkerError::Failed { .. }) {
+                        let _ = model.unload().await;
+                    }
+                    return Err(error);
+                }
             }
-            return Err(error);
         }
-        model.probe().await?;
-        Ok(model)
+        let (url, message) =
+            (connection.url.clone(), "no acknowledgement arrived for any of several models".to_owned());
+        Err(TinkerError::Unacknowledged { url, call: "load_weights", message })
     }
 
     async fn created(&self, new: &NewModel) -> Result<TrainingModel, TinkerError> {

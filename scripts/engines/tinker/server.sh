@@ -1,43 +1,58 @@
 #!/usr/bin/env bash
-# Starts SkyRL 0.3.0's Tinker server on the CPU, on a port of this machine, until it is interrupted.
+# Starts the Tinker server of SkyRL on the CPU, on a port of this machine, until it is interrupted.
 #
-#   scripts/engines/tinker/server.sh [--processes N] [--ray] [PORT [MODEL]]
+#   scripts/engines/tinker/server.sh [--skyrl 0.3.0|0.4.0] [--processes N] [--ray] [PORT [MODEL]]
 #
-# Port 8000; makes target/tinker-python with Python 3.11 the first time (6 GB). MODEL is a Hugging Face folder, such as the final/ of a run;
-# without it, a tiny random Llama is made and served. With MODEL, the server knows the checkpoints of an earlier start. With --processes,
-# N processes of JAX hold a part of the weights and of each batch (FSDP) and speak over gloo; with --ray, Ray starts them, on a cluster of
-# this machine that ends with the server. TINKER_PYTHON names another folder of the Python environment.
+# SkyRL 0.3.0 with Python 3.11 unless told otherwise, in target/tinker-python; 0.4.0 with Python 3.12, in target/tinker-python-0.4.0. The
+# folder is made the first time (6 GB each); TINKER_PYTHON names another one. Port 8000. MODEL is a Hugging Face folder, such as the final/
+# of a run; without it, a tiny random Llama is made and served. With MODEL, the server knows the checkpoints of an earlier start. With
+# --processes, N processes of JAX hold a part of the weights and of each batch (FSDP) and speak over gloo; with --ray, Ray starts them, on
+# a cluster of this machine that ends with the server.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
-processes=1 ray=
+version=0.3.0 processes=1 ray=
 while [[ ${1:-} == --* ]]; do
     case $1 in
+        --skyrl) version=$2; shift 2 ;;
         --processes) processes=$2; shift 2 ;;
         --ray) ray=1; shift ;;
         *) echo "server.sh: $1 is not an option" >&2; exit 2 ;;
     esac
 done
 port=${1:-8000}
-venv=${TINKER_PYTHON:-$PWD/target/tinker-python}
+case $version in
+    0.3.0) python=3.11 folder=tinker-python ;;
+    0.4.0) python=3.12 folder=tinker-python-0.4.0 ;;
+    *) echo "server.sh: --skyrl takes 0.3.0 or 0.4.0, not $version" >&2; exit 2 ;;
+esac
+venv=${TINKER_PYTHON:-$PWD/target/$folder}
 work=$PWD/target/tinker
+install() { "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
 if [ ! -x "$venv/bin/ray" ]; then
-    python3.11 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r scripts/engines/tinker/requirements.txt
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps skyrl==0.3.0 peft==0.18.1
+    "python$python" -m venv "$venv"
+    if [ "$version" = 0.3.0 ]; then
+        install -r scripts/engines/tinker/requirements.txt
+        install --no-deps skyrl==0.3.0 peft==0.18.1
+    else
+        install -r scripts/engines/tinker/requirements-0.4.0.txt
+    fi
 fi
-# Two faults of 0.3.0 before Python 3.12: pydantic wants its own TypedDict, and the server starts its engine by `uv run`.
-skyrl=$venv/lib/python3.11/site-packages/skyrl
-sed -i 's/^from typing import Annotated, Any, Literal, TypedDict$/from typing import Annotated, Any, Literal\nfrom typing_extensions import TypedDict/' \
-    "$skyrl/tinker/types.py"
+skyrl=$venv/lib/python$python/site-packages/skyrl
+# The server starts its engine by `uv run`, in the environment in which it runs itself.
 printf '#!/bin/bash\nwhile [ "$1" != -m ]; do shift; done\n"%s/bin/python" "$@"\n' "$venv" >"$venv/bin/uv"
 chmod +x "$venv/bin/uv"
-# Two faults of 0.3.0 with several processes: the others keep a model that is unloaded, and Ray's backend does not know `model_role`.
-grep -q '"delete_model"' "$skyrl/backends/jax.py" || sed -i '/^        self._broadcast_and_call("create_model"/a\
+# A fault with several processes: the others keep a model that is unloaded.
+grep -q '_broadcast_and_call("delete_model"' "$skyrl/backends/jax.py" || sed -i '/^        self._broadcast_and_call("create_model"/a\
 \
     def delete_model(self, model_id: str) -> None:\
         self._broadcast_and_call("delete_model", model_id=model_id)' "$skyrl/backends/jax.py"
-sed -i -e 's/def create_model(self, model_id: str, lora_config: types.LoraConfig) -> None:/def create_model(self, model_id: str, lora_config: types.LoraConfig, model_role: str = "policy") -> None:/' \
-    -e 's/create_model\(\.remote\)\?(model_id, lora_config)/create_model\1(model_id, lora_config, model_role)/' "$skyrl/backends/ray_jax.py"
+# Two faults of 0.3.0: before Python 3.12, pydantic wants its own TypedDict; and Ray's backend does not know `model_role`.
+if [ "$version" = 0.3.0 ]; then
+    sed -i 's/^from typing import Annotated, Any, Literal, TypedDict$/from typing import Annotated, Any, Literal\nfrom typing_extensions import TypedDict/' \
+        "$skyrl/tinker/types.py"
+    sed -i -e 's/def create_model(self, model_id: str, lora_config: types.LoraConfig) -> None:/def create_model(self, model_id: str, lora_config: types.LoraConfig, model_role: str = "policy") -> None:/' \
+        -e 's/create_model\(\.remote\)\?(model_id, lora_config)/create_model\1(model_id, lora_config, model_role)/' "$skyrl/backends/ray_jax.py"
+fi
 if [ -n "${2:-}" ]; then
     model=$(cd "$2" && pwd)
     work=$work-model

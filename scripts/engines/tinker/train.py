@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compares `rlar train` on SkyRL 0.3.0's Tinker server with the same LoRA training in this process, and prints a table.
+"""Compares `rlar train` on SkyRL's Tinker server with the same LoRA training in this process, and prints a table.
 
     scripts/engines/tinker/train.py [--rlar target/release/rlar] [--steps 40] [--port 8000] [--out target/tinker-run]
-                                      [--processes 2 [--ray]] [--no-kills] [--no-faults]
+                                      [--skyrl 0.3.0|0.4.0] [--processes 2 [--ray]] [--no-kills] [--no-faults]
 
 1. `rlar sft` teaches a small policy from random weights to count letters (datasets/letters), of which it gets a third right.
 2. scripts/engines/tinker/server.sh serves it, in the given number of processes and on Ray if asked for, and `rlar train` trains an
@@ -10,8 +10,8 @@
    --no-kills leaves this out.
 3. The same run without kills, on the same server.
 4. The same run through a proxy that delays, cuts and drops requests and answers at random (scripts/engines/proxy.py). SkyRL 0.3.0
-   does not recognise repeated requests, so rlar ends when it cannot know whether a pass or a step was done, and is resumed.
-   --no-faults leaves this out.
+   does not recognise repeated requests, so rlar ends when it cannot know whether a pass or a step was done, and is resumed; SkyRL 0.4.0
+   does. --no-faults leaves this out.
 5. The same steps with rlar's own LoRA.
 6. The adapter of 2, or of 3, is measured by `rlar eval` in this process, and by transformers and PEFT.
 
@@ -203,6 +203,7 @@ def main():
     options.add_argument("--steps", type=int, default=40)
     options.add_argument("--port", type=int, default=8000)
     options.add_argument("--out", type=pathlib.Path, default=ROOT / "target/tinker-run")
+    options.add_argument("--skyrl", default="0.3.0", help="the version of SkyRL, 0.3.0 or 0.4.0")
     options.add_argument("--processes", type=int, default=1, help="processes of the server")
     options.add_argument("--ray", action="store_true", help="Ray starts these processes")
     options.add_argument("--kills", action=argparse.BooleanOptionalAction, default=True, help="the run with kills")
@@ -229,7 +230,7 @@ def main():
     run.finish(run.start())
     traffic = {}
     if not given.local:
-        form = ["--processes", str(given.processes)] + ["--ray"] * given.ray
+        form = ["--skyrl", given.skyrl, "--processes", str(given.processes)] + ["--ray"] * given.ray
         server = Server(given.port, model, out, form)
         try:
             server.start()
@@ -273,7 +274,8 @@ def main():
     own = subprocess.run([rlar, "eval", "--config", "local.yaml", "--model", final, "--json"], capture_output=True,
                          text=True)
     print(f"the adapter, measured by rlar in this process: {own.stdout.strip().splitlines()[-1] if own.returncode == 0 else own.stderr}")
-    python = pathlib.Path(os.environ.get("TINKER_PYTHON", ROOT / "target/tinker-python")) / "bin/python"
+    folder = "target/tinker-python" if given.skyrl == "0.3.0" else f"target/tinker-python-{given.skyrl}"
+    python = pathlib.Path(os.environ.get("TINKER_PYTHON", ROOT / folder)) / "bin/python"
     print(f"the adapter, greedy, by transformers and PEFT: {peft_accuracy(model, final, python):.1f} %")
 
 

@@ -56,7 +56,7 @@ async fn result_of_a_pass(settings: TinkerSettings) -> Result<PassOutput, Tinker
     model.forward_backward(&[datum], LossFunction::ImportanceSampling).await?.result().await
 }
 
-async fn result_with(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Result<PassOutput, TinkerError> {
+pub async fn result_with(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Result<PassOutput, TinkerError> {
     let served = results(answer);
     result_of_a_pass(settings(&served.url())).await
 }
@@ -152,9 +152,15 @@ async fn answers_of_another_protocol_are_refused() {
     }
 }
 
-/// The completions that a server gives.
 async fn completions(answer: Value) -> Result<Vec<SampledSequence>, TinkerError> {
-    let served = results(move |_| serve::json(200, &answer));
+    completions_from(move || serve::json(200, &answer)).await
+}
+
+/// The completions that a server gives.
+pub async fn completions_from(
+    answer: impl Fn() -> Reply + Send + Sync + 'static,
+) -> Result<Vec<SampledSequence>, TinkerError> {
+    let served = results(move |_| answer());
     let session = TinkerServer::new(settings(&served.url()))?.start_session(&[]).await?;
     let mut model = session.create_model(&NewModel { base_model: "m".into(), rank: 1, seed: None }).await?;
     let (prompt, stop) = (vec![1, 2], StopAt::Tokens(Vec::new()));

@@ -67,7 +67,7 @@ async fn another_kind_of_server_is_recognised() {
         (|| serve::text(404, "text/html", "<h1>Not Found</h1>"), "does not know this call"),
         (|| serve::json(404, &json!({"detail": "Not Found"})), "does not know this call"),
         (|| serve::text(200, "text/html", "<h1>Welcome</h1>"), "not JSON"),
-        (|| serve::json(415, &json!({"detail": "Unsupported content type"})), "does not take JSON"),
+        (|| serve::json(415, &json!({"detail": "Unsupported content type"})), "does not take this form"),
     ];
     for (answer, what) in cases {
         let served = serve(move |_| answer());
@@ -98,6 +98,8 @@ async fn data_that_a_server_would_pad_are_refused_and_not_sent() {
         (Datum::default(), "no position"),
         (Datum { targets: vec![2, 3], ..good.clone() }, "2 targets"),
         (Datum { weights: vec![1.0; 4], ..good.clone() }, "4 weights"),
+        (Datum { tokens: vec![1, 1 << 31, 3], ..good.clone() }, "2147483648"),
+        (Datum { targets: vec![u32::MAX, 3, 4], ..good.clone() }, "4294967295"),
         (Datum { weights: vec![f32::NAN; 3], ..good.clone() }, "weight"),
         (Datum { weights: vec![-1.0; 3], ..good.clone() }, "weight"),
         (Datum { logprobs: Some(vec![-1.0; 2]), ..good.clone() }, "2 log-probs"),

@@ -10,7 +10,7 @@ use rlar_tinker::{
 
 use crate::proxy::{self, Fault};
 use crate::serve::settings;
-use crate::training_server::{self, BASE, State};
+use crate::training_server::{self, BASE, Form, Kind, State};
 
 const STEPS: u32 = 2;
 
@@ -70,8 +70,8 @@ fn assert_trained(state: &Arc<Mutex<State>>, trained: &Trained, what: &str) {
 }
 
 /// The requests of a training without a fault.
-async fn requests(recognises_repeats: bool) -> Vec<String> {
-    let (server, state) = training_server::start(recognises_repeats);
+async fn requests(kind: Kind) -> Vec<String> {
+    let (server, state) = training_server::start_kind(kind);
     let trained = train(settings(&server.url())).await.unwrap();
     assert_trained(&state, &trained, "no fault");
     assert_eq!(trained.times_back, 0);
@@ -79,15 +79,15 @@ async fn requests(recognises_repeats: bool) -> Vec<String> {
 }
 
 /// Trains with one fault at one request.
-async fn train_with(recognises_repeats: bool, at: usize, fault: Fault) -> (Trained, Arc<Mutex<State>>) {
-    let (server, state) = training_server::start(recognises_repeats);
+async fn train_with(kind: Kind, at: usize, fault: Fault) -> (Trained, Arc<Mutex<State>>) {
+    let (server, state) = training_server::start_kind(kind);
     let proxy = proxy::start(server.address, at, fault).await;
     let mut settings = settings(&proxy.url());
     if fault == Fault::HoldAnswer {
         settings.deadlines.answer = Duration::from_millis(500);
     }
-    let trained = train(settings).await.unwrap_or_else(|error| panic!("{fault:?} at request {at}: {error}"));
-    assert_trained(&state, &trained, &format!("{fault:?} at request {at}"));
+    let trained = train(settings).await.unwrap_or_else(|error| panic!("{kind:?}: {fault:?} at request {at}: {error}"));
+    assert_trained(&state, &trained, &format!("{kind:?}: {fault:?} at request {at}"));
     (trained, state)
 }
 
@@ -95,11 +95,14 @@ fn changes(path: &str) -> bool {
     matches!(path, "forward_backward" | "optim_step")
 }
 
-#[tokio::test]
-async fn a_server_that_recognises_repeats_does_each_request_once() {
-    for (at, path) in requests(true).await.iter().enumerate() {
-        for fault in [Fault::DropRequest, Fault::DropAnswer, Fault::CutAnswer, Fault::CutJson] {
-            let (trained, state) = train_with(true, at, fault).await;
+const FAULTS: [Fault; 4] = [Fault::DropRequest, Fault::DropAnswer, Fault::CutAnswer, Fault::HalveBody];
+
+/// Every fault at every request of a training, with a server that recognises repeats.
+async fn each_request_is_done_once(form: Form) {
+    let kind = Kind { recognises_repeats: true, form };
+    for (at, path) in requests(kind).await.iter().enumerate() {
+        for fault in FAULTS {
+            let (trained, state) = train_with(kind, at, fault).await;
             assert_eq!(trained.times_back, 0, "{fault:?} at {path}");
             let model = state.lock().unwrap().models[&trained.model].clone();
             assert_eq!((model.passes, model.steps), (u64::from(STEPS), u64::from(STEPS)), "{fault:?} at {path}");
@@ -107,12 +110,12 @@ async fn a_server_that_recognises_repeats_does_each_request_once() {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_does_not_gets_no_request_twice_and_the_step_is_repeated_from_a_checkpoint() {
-    let mut changed = 0;
-    for (at, path) in requests(false).await.iter().enumerate() {
-        for fault in [Fault::DropRequest, Fault::DropAnswer, Fault::CutAnswer, Fault::CutJson] {
-            let (trained, _) = train_with(false, at, fault).await;
+/// Every fault at every request of a training, with a server that does not.
+async fn no_request_is_sent_twice(form: Form) {
+    let (kind, mut changed) = (Kind { recognises_repeats: false, form }, 0);
+    for (at, path) in requests(kind).await.iter().enumerate() {
+        for fault in FAULTS {
+            let (trained, _) = train_with(kind, at, fault).await;
             // Only what changes the model is in doubt; all else is sent again.
             assert_eq!(trained.times_back, u32::from(changes(path)), "{fault:?} at {path}");
         }
@@ -122,22 +125,81 @@ async fn a_server_that_does_not_gets_no_request_twice_and_the_step_is_repeated_f
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_counts_as_lost() {
-    for recognises_repeats in [true, false] {
-        let requests = requests(recognises_repeats).await;
-        let at = requests.iter().position(|path| path == "optim_step").unwrap();
-        let (trained, _) = train_with(recognises_repeats, at, Fault::HoldAnswer).await;
-        assert_eq!(trained.times_back, u32::from(!recognises_repeats));
+async fn a_server_that_recognises_repeats_does_each_request_once() {
+    each_request_is_done_once(Form::Json).await;
+}
+
+#[tokio::test]
+async fn a_server_that_recognises_repeats_does_each_request_in_protobuf_once() {
+    each_request_is_done_once(Form::Protobuf).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_gets_no_request_twice_and_the_step_is_repeated_from_a_checkpoint() {
+    no_request_is_sent_twice(Form::Json).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_gets_no_request_in_protobuf_twice() {
+    no_request_is_sent_twice(Form::Protobuf).await;
+}
+
+#[tokio::test]
+async fn a_model_gets_the_weights_of_a_checkpoint_whatever_happens_to_a_request() {
+    for kind in Kind::all() {
+        let (server, state) = training_server::start_kind(kind);
+        let first = session(settings(&server.url())).await.unwrap();
+        let mut model = first.create_model(&new_model()).await.unwrap();
+        step(&mut model, 0).await.unwrap();
+        let checkpoint = model.save_weights("trained").await.unwrap();
+        let weight = state.lock().unwrap().models[model.id()].weight;
+        assert!(weight != 0.0);
+        let before = state.lock().unwrap().paths.len();
+        let loaded = async |url: &str| {
+            let session = session(settings(url)).await?;
+            session.create_model_from(&new_model(), &checkpoint).await
+        };
+        loaded(&server.url()).await.unwrap();
+        let paths = state.lock().unwrap().paths[before..].to_vec();
+        for (at, path) in paths.iter().enumerate() {
+            for fault in FAULTS {
+                let proxy = proxy::start(server.address, at, fault).await;
+                let model =
+                    loaded(&proxy.url()).await.unwrap_or_else(|error| panic!("{kind:?}: {fault:?} at {path}: {error}"));
+                let loaded = state.lock().unwrap().models[model.id()].weight;
+                assert!((loaded - weight).abs() < 1e-12, "{kind:?}: {fault:?} at {path}: {loaded}, not {weight}");
+            }
+        }
     }
 }
 
 #[tokio::test]
-async fn the_server_shows_whether_it_recognises_repeats() {
-    for recognises_repeats in [true, false] {
-        let (server, _state) = training_server::start(recognises_repeats);
-        let session = session(settings(&server.url())).await.unwrap();
-        let model = session.create_model(&new_model()).await.unwrap();
-        assert_eq!(model.recognises_repeats(), recognises_repeats);
+async fn an_answer_that_never_comes_counts_as_lost() {
+    for kind in Kind::all() {
+        let requests = requests(kind).await;
+        let at = requests.iter().position(|path| path == "optim_step").unwrap();
+        let (trained, _) = train_with(kind, at, Fault::HoldAnswer).await;
+        assert_eq!(trained.times_back, u32::from(!kind.recognises_repeats));
+    }
+}
+
+#[tokio::test]
+async fn the_server_shows_whether_it_recognises_repeats_and_in_which_form_it_takes_passes() {
+    for kind in Kind::all() {
+        let (served, state) = training_server::start_kind(kind);
+        let server = TinkerServer::new(settings(&served.url())).unwrap();
+        assert_eq!(server.pass_type(), None);
+        let session = server.start_session(&[]).await.unwrap();
+        for _ in 0..2 {
+            let model = session.create_model(&new_model()).await.unwrap();
+            assert_eq!(model.recognises_repeats(), kind.recognises_repeats);
+        }
+        let (form, refused) = match kind.form {
+            Form::Json => ("application/json", 0),
+            Form::Protobuf => ("application/x-protobuf", 1),
+        };
+        assert_eq!(server.pass_type(), Some(form));
+        assert_eq!(state.lock().unwrap().wrong_forms, refused, "the form is asked for once");
     }
 }
 

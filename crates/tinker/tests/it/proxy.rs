@@ -16,8 +16,8 @@ pub enum Fault {
     DropAnswer,
     /// The server answers; the connection is closed in the middle of the answer.
     CutAnswer,
-    /// The answer arrives as a complete HTTP message with half of its JSON.
-    CutJson,
+    /// The answer arrives as a complete HTTP message with half of its body.
+    HalveBody,
     /// The server answers; the client hears nothing until it gives up.
     HoldAnswer,
 }
@@ -73,7 +73,7 @@ async fn relay(
         match fault {
             Fault::DropAnswer if is_spoilt => return Ok(()),
             Fault::CutAnswer if is_spoilt => return client.write_all(&answer[..answer.len() - 3]).await,
-            Fault::CutJson if is_spoilt => client.write_all(&with_half_of_the_body(&answer)).await?,
+            Fault::HalveBody if is_spoilt => client.write_all(&with_half_of_the_body(&answer)).await?,
             Fault::HoldAnswer if is_spoilt => {
                 let mut rest = Vec::new();
                 client.read_to_end(&mut rest).await?;
@@ -115,6 +115,8 @@ fn with_half_of_the_body(answer: &[u8]) -> Vec<u8> {
     let head = head_length(answer).unwrap();
     let body = &answer[head..];
     let half = &body[..body.len() / 2];
-    let text = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", half.len());
+    let text = String::from_utf8_lossy(&answer[..head]).to_lowercase();
+    let kind = text.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap();
+    let text = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", half.len());
     [text.as_bytes(), half].concat()
 }

@@ -2,21 +2,48 @@
 //! done twice, not at all, or in another order.
 //!
 //! `recognises_repeats`: as `create_future` in `skyrl/tinker/api.py` of commit a9564572, which gives a request with a known
-//! `(model_id, seq_id)` its first future, and answers 409 if its content differs. Otherwise as 0.3.0, which does not read
-//! `seq_id`.
+//! `(model_id, seq_id)` its first future, and answers 409 if its content differs, and as 0.4.0. Otherwise as 0.3.0, which does not
+//! read `seq_id`.
+//!
+//! `form`: JSON as 0.3.0; or protobuf as 0.4.0, which has no `forward`, answers 415 to a pass in JSON, gives results of passes as
+//! protobuf, loads weights only as a model's first request, and reads the numbers of passes and steps alone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::protobuf::{self, PROTOBUF};
 use crate::serve::{self, Received, Reply, Served};
 
 pub const BASE: &str = "tiny-llama";
 
+/// The form of passes and their results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    Json,
+    Protobuf,
+}
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kind {
+    pub recognises_repeats: bool,
+    pub form: Form,
+}
+
+impl Kind {
+    /// A server of every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let forms = [Form::Json, Form::Protobuf];
+        [true, false].into_iter().flat_map(move |repeats| forms.map(|form| Self { recognises_repeats: repeats, form }))
+    }
+}
+
 #[derive(Default)]
 pub struct State {
-    pub recognises_repeats: bool,
+    pub kind: Kind,
     /// Results, by their request's number.
     results: Vec<Value>,
     known: HashMap<(String, u64), KnownRequest>,
@@ -26,8 +53,10 @@ pub struct State {
     pub is_session_forgotten: bool,
     /// Number of passes with gradients and of steps that were done for a number that had been done before.
     pub done_twice: u64,
-    /// The paths of all requests but heartbeats.
+    /// The calls of all requests but heartbeats: their paths, and `forward` for a pass without gradients wherever it arrives.
     pub paths: Vec<String>,
+    /// Number of passes that were refused because of their form.
+    pub wrong_forms: u64,
 }
 
 struct KnownRequest {
@@ -45,16 +74,21 @@ pub struct ServedModel {
     numbers: Vec<u64>,
 }
 
-/// Starts the server.
+/// Starts a server that takes passes as JSON.
 pub fn start(recognises_repeats: bool) -> (Served, Arc<Mutex<State>>) {
-    let state = Arc::new(Mutex::new(State { recognises_repeats, ..State::default() }));
+    start_kind(Kind { recognises_repeats, form: Form::Json })
+}
+
+/// Starts a server.
+pub fn start_kind(kind: Kind) -> (Served, Arc<Mutex<State>>) {
+    let state = Arc::new(Mutex::new(State { kind, ..State::default() }));
     let shared = state.clone();
     (serve::serve(move |received| shared.lock().unwrap().answer(&received)), state)
 }
 
 impl State {
     pub fn answer(&mut self, received: &Received) -> Reply {
-        let body = received.json();
+        let mut body = received.json();
         if received.path == "session_heartbeat" {
             self.heartbeats += 1;
             if self.is_session_forgotten {
@@ -62,9 +96,33 @@ impl State {
             }
             return serve::json(200, &json!({"type": "session_heartbeat"}));
         }
-        self.paths.push(received.path.clone());
-        let (status, value) = self.call(&received.path, &body);
+        let mut path = received.path.as_str();
+        if self.kind.form == Form::Protobuf {
+            let is_protobuf = received.headers.get("content-type").is_some_and(|kind| kind == PROTOBUF);
+            match path {
+                "forward" => return self.wrong_form(path, 404, "Not Found"),
+                "forward_backward" if !is_protobuf => {
+                    return self.wrong_form(path, 415, "forward_backward requires a application/x-protobuf body");
+                }
+                "forward_backward" => {
+                    body = protobuf::pass_request(&received.body);
+                    path = if protobuf::is_forward_only(&received.body) { "forward" } else { path };
+                }
+                _ => {}
+            }
+        }
+        self.paths.push(path.to_owned());
+        let (status, value) = self.call(path, &body);
+        if self.kind.form == Form::Protobuf && status == 200 && value.get("loss_fn_outputs").is_some() {
+            return Reply { body: protobuf::pass_result(&value), ..serve::text(200, PROTOBUF, "") };
+        }
         serve::json(status, &value)
+    }
+
+    fn wrong_form(&mut self, path: &str, status: u16, detail: &str) -> Reply {
+        self.paths.push(path.to_owned());
+        self.wrong_forms += 1;
+        serve::json(status, &json!({"detail": detail}))
     }
 
     fn call(&mut self, path: &str, body: &Value) -> (u16, Value) {
@@ -102,7 +160,12 @@ impl State {
         };
         let number = body["seq_id"].as_u64().unwrap_or_default();
         let key = (model_id.clone(), number);
-        if let Some(known) = self.known.get(&key).filter(|_| self.recognises_repeats) {
+        let is_protobuf = self.kind.form == Form::Protobuf;
+        if path == "load_weights" && is_protobuf && self.known.keys().any(|(id, _)| *id == model_id) {
+            return (400, json!({"detail": format!("LoadWeights is not permitted with seq_id {number}")}));
+        }
+        let is_read = !is_protobuf || matches!(path, "forward" | "forward_backward" | "optim_step");
+        if let Some(known) = self.known.get(&key).filter(|_| is_read && self.kind.recognises_repeats) {
             if known.request != *body {
                 return (409, json!({"detail": "Training request sequence number was reused"}));
             }
