@@ -150,14 +150,15 @@ def demonstration(domain, pair, i):
     return dict(id=f"{domain}-good-{i}", domain=domain, prompt=pair["prompt"], demonstration=pair["chosen"], **tests)
 
 
-def build(folder, every=1):
+def build(folder, every=1, change=lambda rows: rows):
     """Writes all files; `final.jsonl` comes last, so that a folder with it is complete. Of the held-out prompts one in `every` is
-    taken."""
+    taken. `change` takes the rows of the prompts to train on, the demonstrations and the final prompts."""
     union, held_union, evidence, pilot, final = [], [], [], [], []
     for domain in DOMAINS:
         hide = lambda row: {key: row[key] for key in row if domain != "dialogue" or key != "reference"}
         for part in ("train", "sft"):
-            write(folder / domain / f"{part}.jsonl", [dict(hide(row), id=f"{domain}-{row['id']}") for row in rows(domain, part)])
+            found = [dict(hide(row), id=f"{domain}-{row['id']}") for row in rows(domain, part)]
+            write(folder / domain / f"{part}.jsonl", change(found))
         found = pairs(domain, "train")
         prompts = list(dict.fromkeys(pair["prompt"] for pair in found))
         kept_back = set(prompts[::10])
@@ -175,4 +176,4 @@ def build(folder, every=1):
     write(folder / "heldout-preferences.jsonl", held_union)
     write(folder / "evidence.jsonl", evidence)
     write(folder / "pilot.jsonl", pilot[::every])
-    write(folder / "final.jsonl", final[::every])
+    write(folder / "final.jsonl", change(final[::every]))

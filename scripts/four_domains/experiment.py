@@ -20,7 +20,7 @@ again.
     builtin            rules choose among the curated tools and the reward models; no language model has a part in it
     rlar               tools and choices of a recorded language model, weights learned
     rlar-fixed         the same tools with the weights that the language model gave them
-    rlar-no-synthesis  that of `rlar` without the verifiers that the language model wrote
+    rlar-no-synthesis  the tools and choices of `rlar` without the verifiers that the language model wrote
     hand-written       a rule for each domain, written by a person (the bound)
 
 **Analysis** (`report.py`). Seeds are paired: arms are compared on the same warm-up and prompts. Two 95 % intervals are given:
@@ -68,8 +68,9 @@ class Experiment:
         # Models that the agents retrieve are in a cache of the experiment's own, and nothing is asked of another Hub.
         os.environ.update(HF_HOME=str(self.folder / "hf"), HF_HUB_OFFLINE="1")
 
-    def build(self):
-        data.build(self.data, SMALLEST["every"] if self.is_smallest else 1)
+    def build(self, change=lambda rows: rows):
+        """Writes the data; `change` takes the rows of the prompts to train on, the demonstrations and the final prompts."""
+        data.build(self.data, SMALLEST["every"] if self.is_smallest else 1, change)
 
     def all_rows(self):
         for name in (*(f"{domain}/train" for domain in DOMAINS), "pilot", "final"):

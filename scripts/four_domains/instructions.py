@@ -16,6 +16,7 @@ prompts is reported beside it. The tools of the library are those of four-domain
 """
 
 import json
+import os
 import random
 import shutil
 
@@ -72,18 +73,19 @@ def form_of(row):
 
 def instructed(rows):
     """The rows, of which about every fourth gets an instruction. About every other demonstration follows its instruction."""
-    draw = random.Random(data.SEED)
+    draw, found = random.Random(data.SEED), []
     for row in rows:
         forms = [form for form in FORMS if row["domain"] in form.domains]
         if not forms or row.get("part") == "longer" or draw.random() >= SHARE:
-            yield row
+            found.append(row)
             continue
         form = draw.choice(forms)
         row = dict(row, prompt=f"{row['prompt']} {form.words}", plain=row["prompt"], instruction_id_list=[form.id],
                    kwargs=[form.arguments])
         if "demonstration" in row and draw.random() < 0.5:
             row["demonstration"] = form.wrap(row["demonstration"])
-        yield row
+        found.append(row)
+    return found
 
 
 def content(row, reply):
@@ -111,12 +113,11 @@ class Instructions(Experiment):
         self.whole = Experiment(parent)
         super().__init__(parent, "instructions")
         self.judge = FormJudge(self.judge)
+        # The reward models that the agents retrieved are in the cache of the other experiment.
+        os.environ["HF_HOME"] = str(self.whole.folder / "hf")
 
     def build(self):
-        super().build()
-        for name in (*(f"{domain}/{part}" for domain in DOMAINS for part in ("train", "sft")), "final"):
-            path = self.data / f"{name}.jsonl"
-            data.write(path, list(instructed(data.read(path))))
+        super().build(instructed)
 
     def specialists(self):
         return self.whole.specialists()

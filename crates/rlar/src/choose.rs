@@ -50,7 +50,7 @@ pub fn run(
         let example = &example?;
         let by_llm = chooser.as_mut().map(|chooser| chooser.choose(example));
         let assignment: Assignment = match by_llm {
-            Some(Ok(assignment)) => assignment,
+            Some(Ok(assignment)) => rewards.complete(example, assignment)?,
             Some(Err(why)) => {
                 let place = file.as_ref().map_or(String::new(), |file| format!("{file}: "));
                 print_note(format!("example `{place}{}`: {why}; the builtin agent chooses\n", example.id))?;

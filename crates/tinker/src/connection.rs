@@ -280,8 +280,11 @@ impl Connection {
 
     /// The error for a result in a form that no codec reads.
     pub fn unknown_type(&self, call: &'static str, body: &Body) -> ReadError {
-        let kind = if body.content_type.is_empty() { "of no type" } else { &body.content_type };
-        let message = format!("the result is `{kind}`, neither JSON nor protobuf");
+        let kind = match body.content_type.as_str() {
+            "" => "has no media type".to_owned(),
+            kind => format!("is `{kind}`"),
+        };
+        let message = format!("the result {kind}, which this client does not read");
         ReadError::Final(TinkerError::WrongVersion { url: self.url.clone(), call, message })
     }
 

@@ -13,8 +13,8 @@ cd "$(dirname "$0")/../../.."
 version=0.3.0 processes=1 ray=
 while [[ ${1:-} == --* ]]; do
     case $1 in
-        --skyrl) version=$2; shift 2 ;;
-        --processes) processes=$2; shift 2 ;;
+        --skyrl) version=${2:?--skyrl needs a version}; shift 2 ;;
+        --processes) processes=${2:?--processes needs a number}; shift 2 ;;
         --ray) ray=1; shift ;;
         *) echo "server.sh: $1 is not an option" >&2; exit 2 ;;
     esac

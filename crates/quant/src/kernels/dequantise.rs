@@ -51,12 +51,13 @@ pub fn dequantise_tile(tile: &mut Tile, weights: &[u8], row_bytes: usize, first:
             }
         }
     }
-    let mut block = [0f32; BLOCK];
+    let mut some = [0f32; BLOCK];
     for (r, row) in weights.chunks_exact(row_bytes).enumerate() {
-        let blocks = row[first * bytes..].chunks_exact(bytes);
-        for (out, bytes) in out.chunks_exact_mut(values).zip(blocks) {
-            dequantise(block_type, bytes, &mut block[..values]);
-            for (out, value) in out.iter_mut().zip(&block[..values]) {
+        let blocks = row[first * bytes..].chunks(BLOCK / values * bytes);
+        for (out, blocks) in out.chunks_mut(BLOCK).zip(blocks) {
+            let some = &mut some[..out.len()];
+            dequantise(block_type, &blocks[..out.len() / values * bytes], some);
+            for (out, value) in out.iter_mut().zip(some) {
                 out[r] = *value;
             }
         }
@@ -75,9 +76,9 @@ pub fn dequantise_panels(
     at: usize,
 ) {
     let length = panels.len() * ROWS / values.len();
-    let present = weights.len() / row_bytes;
     #[cfg(target_arch = "x86_64")]
     if Kernel::Avx512Vnni.is_available() {
+        let present = weights.len() / row_bytes;
         dequantise_tile(tile, weights, row_bytes, first, values);
         for (panel, rows) in panels.chunks_exact_mut(length).zip(values.as_chunks::<ROWS>().0) {
             // SAFETY: the processor has this feature.

@@ -113,11 +113,13 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma")]
     pub fn accumulate(block: &[[f32; BLOCK]], panel: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]]) {
-        for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
-            let mut six = [[0f32; WIDTH]; ROWS];
-            six[..sums.len()].copy_from_slice(sums);
-            rows(block, i, panel, &mut six);
-            sums.copy_from_slice(&six[..sums.len()]);
+        let (wide, rest) = sums.as_chunks_mut::<ROWS>();
+        let first = wide.len() * ROWS;
+        for (i, sums) in wide.iter_mut().enumerate() {
+            rows(block, i * ROWS, panel, sums);
+        }
+        for (i, sum) in rest.iter_mut().enumerate() {
+            rows(block, first + i, panel, std::array::from_mut(sum));
         }
     }
 
@@ -128,13 +130,18 @@ mod avx2 {
         unsafe { [_mm256_loadu_ps(row.as_ptr()), _mm256_loadu_ps(row.as_ptr().add(8))] }
     }
 
-    /// For six rows of the block, from row `6 · part` on.
+    /// For `R` rows of the block, from row `first` on.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn rows(block: &[[f32; BLOCK]], part: usize, panel: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]; ROWS]) {
-        let mut totals: [[__m256; 2]; ROWS] = std::array::from_fn(|r| load(&sums[r]));
+    fn rows<const R: usize>(
+        block: &[[f32; BLOCK]],
+        first: usize,
+        panel: &[[f32; WIDTH]],
+        sums: &mut [[f32; WIDTH]; R],
+    ) {
+        let mut totals: [[__m256; 2]; R] = std::array::from_fn(|r| load(&sums[r]));
         for (a, b) in block.iter().zip(panel) {
-            let (a, b) = (&a.as_chunks::<ROWS>().0[part], load(b));
+            let (a, b) = (&a[first..first + R], load(b));
             for (total, a) in totals.iter_mut().zip(a) {
                 let a = _mm256_set1_ps(*a);
                 *total = [_mm256_fmadd_ps(a, b[0], total[0]), _mm256_fmadd_ps(a, b[1], total[1])];

@@ -39,8 +39,10 @@ pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<
     if cards.iter().any(decides) {
         cards.retain(|card| card.role != ToolRole::Quality || auc(card).is_none() || card.checks_instructions());
     }
-    // Tools that check instructions are added to every choice.
-    if cards.iter().any(|card| card.role != ToolRole::Constraint && !card.checks_instructions()) {
+    // A tool that checks instructions is added to what is chosen for a domain, whose other prompts may list none.
+    let is_judge = |card: &&ToolCard| card.role != ToolRole::Constraint && !card.checks_instructions();
+    let is_task = declared_task(example).is_none() && card_names_for(example).contains(&"instructions");
+    if !is_task && cards.iter().any(is_judge) {
         cards.retain(|card| !card.checks_instructions());
     }
     cards

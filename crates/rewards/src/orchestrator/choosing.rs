@@ -36,9 +36,17 @@ impl Orchestrator {
         let example = &*labelled;
         match self.chosen_by_features(example) {
             Ok(assignment) => self.complete(example, assignment),
-            Err(RewardError::Unassigned { message, .. }) if self.config.allow_uncovered => {
-                Ok(Assignment { example: example.id.clone(), tools: Vec::new(), by: "nobody".into(), why: message })
-            }
+            Err(RewardError::Unassigned { example: id, message }) => match self.instructions_tool(example) {
+                Some(tool) => {
+                    let why =
+                        format!("fixed rules chose: {message}; it lists instructions, which `{}` checks", tool.tool);
+                    self.complete(example, Assignment { example: id, tools: vec![tool], by: "builtin".into(), why })
+                }
+                None if self.config.allow_uncovered => {
+                    Ok(Assignment { example: id, tools: Vec::new(), by: "nobody".into(), why: message })
+                }
+                None => Err(RewardError::Unassigned { example: id, message }),
+            },
             Err(e) => Err(e),
         }
     }
@@ -133,7 +141,17 @@ impl Orchestrator {
 
     /// Adds the tool that checks an example's instructions and the tools that score every example to an assignment, and
     /// limits the weights of provisional tools.
-    fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
+    ///
+    /// # Errors
+    ///
+    /// When a tool that scores every example is not in the library or may not be used.
+    pub fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
+        let limit = |member: &mut WeightedTool| {
+            if self.is_provisional(&member.tool) {
+                member.weight = member.weight.clamp(-PROVISIONAL, PROVISIONAL);
+            }
+        };
+        assignment.tools.iter_mut().for_each(limit);
         self.add_instructions(example, &mut assignment);
         for member in &self.config.always {
             let needs_reference = self.check_always(member)?;
@@ -143,35 +161,34 @@ impl Orchestrator {
                 continue;
             }
             let weight = if member.combine == CombineAs::Term { member.weight } else { 0.0 };
-            assignment.tools.push(WeightedTool { weight, ..member.clone() });
-        }
-        for member in &mut assignment.tools {
-            if self.is_provisional(&member.tool) {
-                member.weight = member.weight.clamp(-PROVISIONAL, PROVISIONAL);
-            }
+            let mut member = WeightedTool { weight, ..member.clone() };
+            limit(&mut member);
+            assignment.tools.push(member);
         }
         Ok(assignment)
     }
 
-    /// Adds the tool that checks the instructions that an example lists to tools that agents chose. They say what a reply to
-    /// this very prompt has to keep, whatever tools its domain has; so they count as much as the tool with the highest
-    /// weight.
+    /// Adds the tool that checks the instructions that an example lists to tools that agents chose. They are rules for the
+    /// reply to this very prompt, whatever tools its domain has; so they count as much as the tool with the highest weight.
     fn add_instructions(&self, example: &Example, assignment: &mut Assignment) {
-        if assignment.is_given() || !lists_instructions(example) {
+        let checks = |member: &WeightedTool| self.library.card(&member.tool).is_some_and(ToolCard::checks_instructions);
+        if assignment.is_given() || assignment.tools.iter().chain(&self.config.always).any(checks) {
             return;
         }
-        let checks = |name: &str| self.library.card(name).is_some_and(ToolCard::checks_instructions);
-        if assignment.tools.iter().any(|member| checks(&member.tool)) {
-            return;
-        }
-        let may_score = |name: &str| self.may_score(name) && !self.suspended.contains(name);
-        let Some(card) = self.library.cards().find(|card| card.checks_instructions() && may_score(&card.name)) else {
-            return;
-        };
+        let Some(tool) = self.instructions_tool(example) else { return };
         let weight = assignment.tools.iter().map(|member| member.weight).fold(0.0, f64::max);
-        let combine = CombineAs::Term;
-        assignment.tools.push(WeightedTool { tool: card.name.clone(), weight, combine, least: None });
-        assignment.why += &format!("; `{}` is added, because the prompt lists instructions", card.name);
+        assignment.why += &format!("; `{}` is added, because the prompt lists instructions", tool.tool);
+        assignment.tools.push(WeightedTool { weight, ..tool });
+    }
+
+    /// The tool that checks the instructions that an example lists, with weight 1; `None` if the example lists none, or the
+    /// library has no such tool that may score.
+    fn instructions_tool(&self, example: &Example) -> Option<WeightedTool> {
+        let checks = |card: &&ToolCard| {
+            card.checks_instructions() && self.may_score(&card.name) && !self.suspended.contains(&card.name)
+        };
+        let card = self.library.cards().find(checks).filter(|_| lists_instructions(example))?;
+        Some(WeightedTool { tool: card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None })
     }
 
     /// Whether a tool of `rewards.always` (the tools that score every example) needs a reference; an error when the

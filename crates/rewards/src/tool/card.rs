@@ -14,7 +14,7 @@ use crate::tool::judge::Rubric;
 use crate::tool::python::card::UNBOUNDED;
 use crate::tool::reward_model::ModelPointer;
 
-/// The task on the card of a tool that checks the instructions that an example lists.
+/// The builtin that checks the instructions that an example lists.
 const INSTRUCTIONS: &str = "instructions";
 
 /// What the scores of a tool mean.
@@ -197,9 +197,9 @@ impl ToolCard {
         self.is_ranked() && is_fuzzy && !self.checks_instructions()
     }
 
-    /// Whether the tool does nothing but check the instructions that an example lists.
+    /// Whether the tool checks the instructions that an example lists, and nothing else.
     pub fn checks_instructions(&self) -> bool {
-        self.tasks == [INSTRUCTIONS]
+        self.builtin() == Some(INSTRUCTIONS)
     }
 
     /// Whether the tool decides by rules whether a reply is right, so that no tool that is only roughly right is needed

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::agents::eligible::eligible;
-use rlar_rewards::{Assignment, Library, Orchestrator, Outcome};
+use rlar_rewards::{Assignment, CombineAs, Library, Orchestrator, OrchestratorConfig, Outcome};
 use serde_json::{Value, json};
 
-use crate::curated;
+use crate::{context, curated, with_config};
 
 /// A prompt with the columns of `row` that asks for a reply in double quotes.
 fn quoted(mut row: Value) -> Example {
@@ -81,6 +81,31 @@ fn they_are_added_to_what_agents_choose_for_a_domain_and_not_to_what_a_person_gi
 }
 
 #[test]
+fn they_are_scored_alone_where_no_tool_of_the_task_may_score() {
+    let mut rewards = curated();
+    let row = json!({ "prompt": "Name the capital of France.", "reference": "Paris" });
+    let others: Vec<String> = rewards.library().cards().map(|card| card.name.clone()).collect();
+    others.iter().filter(|name| *name != "instructions").for_each(|name| rewards.suspend(name));
+    assert!(rewards.choose(&read(&row)).is_err());
+    let assignment = rewards.choose(&quoted(row)).unwrap();
+    assert_eq!((assignment.tools[0].tool.as_str(), assignment.tools.len()), ("instructions", 1));
+    assert!(assignment.why.contains("no tool of the library"), "{}", assignment.why);
+}
+
+#[test]
+fn what_always_says_of_them_holds() {
+    let always = serde_json::from_value(json!([{ "tool": "instructions", "as": "gate" }])).unwrap();
+    let config = OrchestratorConfig { always, ..OrchestratorConfig::default() };
+    let rewards = with_config(Library::curated().unwrap(), context(), config);
+    let assignment = rewards.choose(&quoted(json!({ "prompt": "12 + 30 =", "reference": "42" }))).unwrap();
+    let [number, rule] = &assignment.tools[..] else { panic!("{assignment:?}") };
+    assert_eq!(
+        (number.tool.as_str(), rule.tool.as_str(), rule.combine),
+        ("numeric_match", "instructions", CombineAs::Gate)
+    );
+}
+
+#[test]
 fn the_language_model_is_not_asked_whether_they_count() {
     let library = Library::curated().unwrap();
     let names = |example: &Example, task: &str| -> Vec<String> {
@@ -89,7 +114,7 @@ fn the_language_model_is_not_asked_whether_they_count() {
     let sum = quoted(json!({ "prompt": "12 + 30 =", "reference": "42" }));
     assert!(!names(&sum, "instructions").contains(&"instructions".to_owned()), "{:?}", names(&sum, "instructions"));
     let open = quoted(json!({ "prompt": "Write about rivers." }));
-    assert!(names(&open, "controlled generation").contains(&"instructions".to_owned()));
+    assert!(names(&open, "controlled generation").contains(&"instructions".to_owned()), "they are its task");
 }
 
 #[test]

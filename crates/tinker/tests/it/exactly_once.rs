@@ -217,6 +217,24 @@ async fn a_request_that_is_given_up_leaves_the_model_in_doubt() {
 }
 
 #[tokio::test]
+async fn an_unknown_address_after_a_lost_answer_leaves_the_model_in_doubt() {
+    for form in [Form::Json, Form::Protobuf] {
+        let kind = Kind { recognises_repeats: true, form };
+        let first_pass = requests(kind).await.iter().position(|path| path == "forward_backward").unwrap();
+        let (server, _state) = training_server::start_kind(kind);
+        let proxy = proxy::start(server.address, first_pass, Fault::DropAnswerThenUnknown).await;
+        let session = session(settings(&proxy.url())).await.unwrap();
+        let mut model = session.create_model(&new_model()).await.unwrap();
+        // The training saves a checkpoint before its first pass.
+        model.save_weights("before").await.unwrap();
+        let error = step(&mut model, 0).await.unwrap_err();
+        assert!(!matches!(error, TinkerError::Uncertain { .. }), "{form:?}: {error}");
+        let error = step(&mut model, 0).await.unwrap_err();
+        assert!(matches!(error, TinkerError::Uncertain { since: "forward_backward", .. }), "{form:?}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_is_unloaded_leaves_no_gradient_to_the_next_one() {
     let (server, state) = training_server::start(false);
     let session = session(settings(&server.url())).await.unwrap();

@@ -20,6 +20,8 @@ pub enum Fault {
     HalveBody,
     /// The server answers; the client hears nothing until it gives up.
     HoldAnswer,
+    /// The server answers; the connection is closed before the answer, and the next request finds a gateway without a server.
+    DropAnswerThenUnknown,
 }
 
 pub struct Proxy {
@@ -60,18 +62,24 @@ async fn relay(
     loop {
         let Some(request) = message(&mut client).await? else { return Ok(()) };
         let is_heartbeat = String::from_utf8_lossy(&request).lines().next().is_some_and(|l| l.contains("heartbeat"));
-        let is_spoilt = !is_heartbeat && {
+        let number = if is_heartbeat {
+            None
+        } else {
             let mut count = count.lock().unwrap();
             *count += 1;
-            *count - 1 == at
+            Some(*count - 1)
         };
+        let is_spoilt = number == Some(at);
+        if fault == Fault::DropAnswerThenUnknown && number == Some(at + 1) {
+            return client.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+        }
         if is_spoilt && fault == Fault::DropRequest {
             return Ok(());
         }
         server.write_all(&request).await?;
         let Some(answer) = message(&mut server).await? else { return Ok(()) };
         match fault {
-            Fault::DropAnswer if is_spoilt => return Ok(()),
+            Fault::DropAnswer | Fault::DropAnswerThenUnknown if is_spoilt => return Ok(()),
             Fault::CutAnswer if is_spoilt => return client.write_all(&answer[..answer.len() - 3]).await,
             Fault::HalveBody if is_spoilt => client.write_all(&with_half_of_the_body(&answer)).await?,
             Fault::HoldAnswer if is_spoilt => {
