@@ -321,11 +321,10 @@ impl TrainingModel {
         let connection = self.server().connection.clone();
         let PassCall { path, body } = codec.encode_pass(request);
         let accept = codec.media_type();
-        // Once the form is known, or after a try that may have added gradients, the same status says that something is wrong.
-        let is_tried = self.server().codec.known().is_none();
+        // After a try that may have added gradients, the same status does not say that nothing was done.
         let is_harmless = request.kind == PassKind::Forward;
         let read = |answer: &Answer| {
-            if answer.is_wrong_form() && is_tried && (is_harmless || !answer.may_be_repeated) {
+            if answer.is_wrong_form() && (is_harmless || !answer.may_be_repeated) {
                 return Ok(SentPass::WrongForm(connection.status_message(answer)));
             }
             connection.json(name, answer).map(SentPass::Taken)

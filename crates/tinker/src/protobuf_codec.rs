@@ -170,7 +170,8 @@ fn float_lists(tensor: &BatchedTensor, what: &str, first: usize) -> Result<Vec<V
     let offsets: Vec<usize> = offsets.collect::<Result<_, _>>()?;
     let covers_all = offsets.first() == Some(&0) && offsets.last() == Some(&tensor.data.len());
     // Without a list, there may be no offset at all.
-    if !covers_all && !(offsets.is_empty() && tensor.data.is_empty()) {
+    let is_empty = offsets.is_empty() && tensor.data.is_empty();
+    if !covers_all && !is_empty {
         return Err(wrong());
     }
     let lists = offsets.windows(2).enumerate().map(|(i, pair)| {

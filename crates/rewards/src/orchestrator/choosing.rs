@@ -177,7 +177,7 @@ impl Orchestrator {
         }
         let Some(tool) = self.instructions_tool(example) else { return };
         let weight = assignment.tools.iter().map(|member| member.weight).fold(0.0, f64::max);
-        assignment.why += &format!("; `{}` is added, because the prompt lists instructions", tool.tool);
+        assignment.why = format!("{}; `{}` is added, because the prompt lists instructions", assignment.why, tool.tool);
         assignment.tools.push(WeightedTool { weight, ..tool });
     }
 

@@ -317,9 +317,8 @@ async fn a_server_that_takes_no_form_of_passes_is_refused_before_anything_is_tra
     let is_right =
         matches!(&error, TinkerError::WrongVersion { call: "forward", message, .. } if message.contains("Not Found"));
     assert!(is_right && error.to_string().contains("does not take passes as `application/json`"), "{error}");
-    let state = state.lock().unwrap();
-    assert!(state.models.values().all(|model| model.passes == 0 && model.steps == 0));
-    drop(state);
+    let is_untrained = state.lock().unwrap().models.values().all(|model| model.passes == 0 && model.steps == 0);
+    assert!(is_untrained);
 
     let (_served, state) = training_server::start(false);
     let closed = serve::serve(move |received| match received.path.as_str() {
