@@ -231,7 +231,7 @@ impl TrainingModel {
     }
 
     /// Loads adapter and optimizer; the first request of a model. Returns whether they are loaded: not if an acknowledgement was
-    /// lost and the server takes no second request (SkyRL 0.4), because nobody can wait for the first one then.
+    /// lost and the server takes no second request (SkyRL 0.4), because the result of the first one cannot be waited for then.
     pub(crate) async fn load_weights(&mut self, from: &CheckpointPath) -> Result<bool, TinkerError> {
         let name = "load_weights";
         let seq_id = self.next_request(name)?;

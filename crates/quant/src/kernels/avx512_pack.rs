@@ -8,6 +8,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx512_tile::{floats, load as load_line};
 use super::tile::{Line, ROWS, Tile};
 use crate::block_type::BlockType;
 use crate::blocks::IQ4_NL;
@@ -60,13 +61,13 @@ pub fn dequantise(tile: &Tile, out: &mut [[f32; ROWS]]) {
     let offset = _mm512_set1_epi32(if block_type.signed() { 128 } else { block_type.offset() });
     for (b, out) in out.chunks_exact_mut(values).enumerate() {
         let lines = &tile.integers[b * values / 4..(b + 1) * values / 4];
-        let (block_scale, block_minimum) = (floats(&tile.block_scales[b]), floats(&tile.block_minima[b]));
+        let (block_scale, block_minimum) = (floats(&tile.block_scales[b].0), floats(&tile.block_minima[b].0));
         let groups = lines.chunks_exact(values / 4 / groups).zip(out.chunks_exact_mut(values / groups));
         for (g, (lines, out)) in groups.enumerate() {
             let (mut scale, mut minimum) = (block_scale, block_minimum);
             if values == BLOCK {
                 let factor = |pair: &Line<[i16; 32]>, shift: i32| {
-                    let pair = _mm512_sllv_epi32(of(pair), _mm512_set1_epi32(shift));
+                    let pair = _mm512_sllv_epi32(load_line(pair), _mm512_set1_epi32(shift));
                     _mm512_cvtepi32_ps(_mm512_srai_epi32::<16>(pair))
                 };
                 scale = _mm512_mul_ps(block_scale, factor(&tile.scales[b * block_type.groups() + g], 0));
@@ -74,7 +75,7 @@ pub fn dequantise(tile: &Tile, out: &mut [[f32; ROWS]]) {
                 minimum = _mm512_mul_ps(block_minimum, factor(pair, if g % 2 == 0 { 16 } else { 0 }));
             }
             for (line, out) in lines.iter().zip(out.as_chunks_mut::<4>().0) {
-                let line = of(line);
+                let line = load_line(line);
                 for (i, out) in out.iter_mut().enumerate() {
                     let bits = _mm512_srlv_epi32(line, _mm512_set1_epi32(8 * i as i32));
                     let integer = _mm512_sub_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0xff)), offset);
@@ -363,20 +364,6 @@ fn load_16(bytes: &[u8]) -> __m128i {
     let bytes = &bytes[..16];
     // SAFETY: the slice has 16 bytes, and the load needs no alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn of<T>(line: &Line<T>) -> __m512i {
-    const { assert!(size_of::<Line<T>>() == BYTES) };
-    // SAFETY: the reference is valid for 64 bytes of numbers, and the load needs no alignment.
-    unsafe { _mm512_loadu_si512(std::ptr::from_ref(line).cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn floats(line: &Line<[f32; ROWS]>) -> __m512 {
-    _mm512_castsi512_ps(of(line))
 }
 
 #[inline]

@@ -82,7 +82,7 @@ type GroupSums<const G: usize> = [[__m512i; COLUMNS]; G];
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load<T>(line: &Line<T>) -> __m512i {
+pub(super) fn load<T>(line: &Line<T>) -> __m512i {
     const { assert!(size_of::<Line<T>>() == 64) };
     // SAFETY: the reference is valid for 64 bytes of integers, and the load needs no alignment.
     unsafe { _mm512_loadu_si512(std::ptr::from_ref(line).cast()) }
@@ -90,7 +90,7 @@ fn load<T>(line: &Line<T>) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn floats(values: &[f32; ROWS]) -> __m512 {
+pub(super) fn floats(values: &[f32; ROWS]) -> __m512 {
     // SAFETY: the reference is valid for 16 elements, and the load needs no alignment.
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
