@@ -48,8 +48,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Replies that a tool scored wrongly: at most one failure, one good reply, one bad reply, two hacks (attempts to
-/// cheat), and one string literal of the tool's own code. `outcomes` belong to `cases`, in the same order; `scored` are
+/// Replies that a tool scored wrongly: at most one failure, one good reply, one bad reply, a right and a wrong program, two
+/// hacks (attempts to cheat), and one string literal of the tool's own code. `outcomes` belong to `cases`, in the same order; `scored` are
 /// the cases with a score.
 pub fn counterexamples(cases: &[ProbeCase], outcomes: &[Outcome], scored: &[ScoredCase]) -> Vec<Counterexample> {
     let failed = cases.iter().zip(outcomes).find_map(|(case, outcome)| match outcome {
@@ -65,6 +65,12 @@ pub fn counterexamples(cases: &[ProbeCase], outcomes: &[Outcome], scored: &[Scor
         found.push(counterexample(good.case, Fault::TooLow(good.score)));
         found.push(counterexample(bad.case, Fault::TooHigh(bad.score)));
     }
+    let lost = |pair: &LookAlikePair| pair.faulty.score - pair.renamed.score;
+    let worst = look_alikes(scored).filter(|pair| lost(pair) >= 0.0).max_by(|a, b| lost(a).total_cmp(&lost(b)));
+    if let Some(LookAlikePair { renamed, faulty }) = worst {
+        found.push(counterexample(renamed.case, Fault::TooLow(renamed.score)));
+        found.push(counterexample(faulty.case, Fault::Cheated(faulty.score, "the reference with an error in it")));
+    }
     let is_paid = |s: &&ScoredCase| worst_good(scored, s).is_some_and(|good| s.score >= good && s.score > 0.0);
     let mut names: Vec<&str> = Vec::new();
     for (s, hack) in scored.iter().filter_map(|s| Some((s, hack_name(s.case.kind)?))) {
@@ -77,6 +83,20 @@ pub fn counterexamples(cases: &[ProbeCase], outcomes: &[Outcome], scored: &[Scor
     let literal = of_kind(scored, is_literal).find(is_paid);
     found.extend(literal.map(|s| counterexample(s.case, Fault::Cheated(s.score, "a text of the function's own code"))));
     found
+}
+
+/// The program of a reference with other names, and the same with an error.
+struct LookAlikePair<'s, 'c> {
+    renamed: &'s ScoredCase<'c>,
+    faulty: &'s ScoredCase<'c>,
+}
+
+fn look_alikes<'s, 'c>(scored: &'s [ScoredCase<'c>]) -> impl Iterator<Item = LookAlikePair<'s, 'c>> {
+    of_kind(scored, |kind| kind == ProbeKind::RenamedProgram).filter_map(move |renamed| {
+        let same_prompt = |s: &&ScoredCase| s.case.example.id == renamed.case.example.id;
+        let faulty = of_kind(scored, |kind| kind == ProbeKind::FaultyProgram).find(same_prompt)?;
+        Some(LookAlikePair { renamed, faulty })
+    })
 }
 
 fn counterexample(case: &ProbeCase, fault: Fault) -> Counterexample {

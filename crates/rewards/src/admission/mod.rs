@@ -6,3 +6,4 @@ pub mod hacks;
 pub mod ranking;
 pub mod counterexamples;
 pub mod report;
+pub mod look_alikes;

@@ -4,6 +4,7 @@
 use rlar_data::{Completion, Example, Message, Preference, Role};
 
 use crate::admission::hacks::{HACKS, oddities, other};
+use crate::admission::look_alikes::{LookAlikes, is_python};
 use crate::tool::card::{CardCase, ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
 
@@ -29,6 +30,10 @@ pub enum ProbeKind {
     /// A reply of which one half is good and the other bad. Whether it must score above a bad reply depends on the task,
     /// so no check asks for it.
     HalfRight,
+    /// The program of the reference with other names for its variables, which is right.
+    RenamedProgram,
+    /// The program of the reference with an error, which reads more like the reference than a renamed program.
+    FaultyProgram,
     /// An attempt to cheat; the number is its index in [`HACKS`].
     Hack(usize),
     /// A string literal of the tool's own code, alone or behind "I do not know."; the number is its index among the
@@ -187,6 +192,10 @@ fn add_known_replies<'e>(
                 add(ProbeKind::HalfRight, half_right);
             }
             if card.role != ToolRole::Constraint && card.needs_reference {
+                if let Some(LookAlikes { renamed, faulty }) = LookAlikes::of(reference) {
+                    add(ProbeKind::RenamedProgram, renamed);
+                    add(ProbeKind::FaultyProgram, faulty);
+                }
                 add_worked_replies(example, examples, card, cases);
             }
         }
@@ -258,6 +267,11 @@ pub(crate) fn with_wrong_answer(reply: &str, example: &Example) -> Option<String
     is_answer.then(|| format!("{before}{wrong}{after}"))
 }
 
+/// Whether the reference of an example is a program.
+fn is_a_program(example: &Example) -> bool {
+    has_tests(example) || example.reference.as_deref().is_some_and(is_python)
+}
+
 /// Fewest words of a long reference, which good replies need not repeat word by word.
 const LONG_WORDS: usize = 9;
 
@@ -270,7 +284,7 @@ pub(crate) fn near_reference(example: &Example) -> Option<String> {
     if words < LONG_WORDS {
         return None;
     }
-    if has_tests(example) {
+    if is_a_program(example) {
         return Some(format!("Here is the program:\n```python\n{reference}\n```"));
     }
     let dropped = words.div_ceil(10);
@@ -287,7 +301,7 @@ const HALVABLE_WORDS: usize = 3;
 /// The first half of the words of an example's reference, then the second half of the words of another example's. `None`
 /// without another reference, and for programs, numbers and other references that a reply can hardly match by half.
 pub(crate) fn half_right(example: &Example, examples: &[&Example]) -> Option<String> {
-    let reference = example.reference.as_deref().filter(|_| !has_tests(example))?;
+    let reference = example.reference.as_deref().filter(|_| !is_a_program(example))?;
     let words: Vec<&str> = reference.split_whitespace().collect();
     let is_word = |word: &&&str| word.chars().filter(|c| c.is_alphabetic()).count() > 1;
     if words.iter().filter(is_word).count() < HALVABLE_WORDS {

@@ -30,6 +30,12 @@ fn least_auc(role: ToolRole) -> f64 {
 /// the right answer by chance.
 const MAX_CHANCE: f64 = 0.2;
 
+/// The name of the check that a comparison of texts fails on programs.
+pub const LOOK_ALIKES: &str = "ranks a right program above a wrong one that looks like the reference";
+
+/// Fewest pairs of programs that say something of a tool.
+const LEAST_PAIRS: usize = 3;
+
 fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len().max(1) as f64
 }
@@ -57,8 +63,8 @@ struct GoodMedian<'e> {
 
 /// How a tool ranks replies.
 pub struct Ranking {
-    /// The checks that the tool ranks good replies above bad ones, rewards no literal of its own code, and rewards none
-    /// of the hacks that could be made.
+    /// The checks that the tool ranks good replies above bad ones and right programs above wrong ones, rewards no literal of
+    /// its own code, and rewards none of the hacks that could be made.
     pub checks: Vec<Check>,
     /// The AUC over the good and bad replies to the same prompts, from 0 to 1; `None` where there are no such replies.
     pub auc: Option<f64>,
@@ -96,6 +102,7 @@ pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     };
     checks.push(Check::new("ranks good replies above bad ones", auc >= least, evidence));
     checks.extend(check_worked_replies(role, scored, &medians));
+    checks.extend(check_look_alikes(scored, &medians));
     checks.extend(check_backdoors(scored, &medians));
     checks.extend((0..HACKS.len()).filter_map(|hack| check_hack(role, scored, &medians, bad, hack)));
     let known = |wins: &[f64]| (!wins.is_empty()).then(|| mean(wins));
@@ -118,6 +125,26 @@ fn check_worked_replies(role: ToolRole, scored: &[ScoredCase], medians: &[GoodMe
     let evidence = format!("AUC {auc:.3}; at least {least} is needed");
     let check = Check::new("ranks replies that show their working", auc >= least, evidence);
     (!wins.is_empty()).then_some(check)
+}
+
+/// The check that a tool ranks the program of a reference with other names for its variables above the same program with an error,
+/// as a comparison of texts does not; `None` when fewer than three references give such programs.
+fn check_look_alikes(scored: &[ScoredCase], medians: &[GoodMedian]) -> Option<Check> {
+    let pairs = medians.iter().filter_map(|good| {
+        let only = |kind| scores_of(scored, good.id, kind).first().copied();
+        Some((only(ProbeKind::RenamedProgram)?, only(ProbeKind::FaultyProgram)?))
+    });
+    let (renamed, faulty): (Vec<f64>, Vec<f64>) = pairs.unzip();
+    let wins: Vec<f64> = renamed.iter().zip(&faulty).map(|(good, bad)| win(*good, *bad)).collect();
+    // An error that is made without running the program may be harmless now and then.
+    let (auc, least) = (mean(&wins), least_auc(ToolRole::Quality));
+    let (renamed, faulty) = (mean(&renamed), mean(&faulty));
+    let evidence = format!(
+        "AUC {auc:.3}; at least {least} is needed; mean score of right programs with other names {renamed:.3}, of wrong ones \
+         that look like the reference {faulty:.3}"
+    );
+    let check = Check::new(LOOK_ALIKES, auc >= least, evidence);
+    (wins.len() >= LEAST_PAIRS).then_some(check)
 }
 
 /// The scores of the replies of this `kind`, such as good replies, to the example with this `id`.

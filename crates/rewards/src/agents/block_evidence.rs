@@ -7,6 +7,7 @@ use rlar_data::Example;
 use rlar_sandbox::{BuildingBlock, building_blocks};
 
 use crate::admission::examine::examine;
+use crate::admission::ranking::LOOK_ALIKES;
 use crate::library::folder::Library;
 use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::scoring::ToolContext;
@@ -31,7 +32,7 @@ const COMPARISONS: [(&str, &str); 11] = [
     ("chrf", "chrf(candidate_response, reference_response)"),
     ("edit_similarity", "edit_similarity(candidate_response, reference_response)"),
     ("length_ratio", "length_ratio(candidate_response, reference_response)"),
-    ("same_program", "same_program(candidate_response, reference_response)"),
+    ("same_program", "same_program(code_block(candidate_response), reference_response)"),
 ];
 
 /// Building blocks that prepare a text for a comparison, whatever the reference is.
@@ -48,8 +49,10 @@ const FOR_TEXTS: [&str; 2] = ["sentences", "ngrams"];
 pub struct MeasuredBlock {
     /// The building block.
     pub block: BuildingBlock,
+    /// The Python call with which it compares a reply with the reference; `None` if it compares no texts.
+    pub call: Option<&'static str>,
     /// The AUC with which the building block alone ranks good replies above bad ones, from 0 to 1; `None` if it
-    /// compares no texts, or if it could not be measured.
+    /// compares no texts, or if nothing was measured of it.
     pub auc: Option<f64>,
     /// Whether the building block alone would be admitted as a tool.
     pub is_admitted: bool,
@@ -89,7 +92,7 @@ pub fn measured_blocks(task: &str, examples: &[&Example], context: &ToolContext)
     let helpers = helpers(task, &examples);
     blocks.truncate(MAX_BLOCKS - helpers.len().min(4));
     let plain = helpers.iter().filter_map(|name| find(name));
-    blocks.extend(plain.map(|block| MeasuredBlock { block, auc: None, is_admitted: false }));
+    blocks.extend(plain.map(|block| MeasuredBlock { block, call: None, auc: None, is_admitted: false }));
     blocks
 }
 
@@ -109,18 +112,20 @@ fn helpers(task: &str, examples: &[Example]) -> Vec<&'static str> {
 }
 
 /// Runs the admission checks of a verifier that returns the value of `call`, a Python call of a building block; `None`
-/// if they cannot be run.
+/// if they cannot be run, and for one that pays for a wrong program because it looks like the right one.
 fn measure(
     block: BuildingBlock,
-    call: &str,
+    call: &'static str,
     task: &str,
     examples: &[Example],
     context: &ToolContext,
 ) -> Option<MeasuredBlock> {
     let name = format!("block_{}", block.name);
+    let is_used = |name: &&str| call.contains(&format!("{name}("));
+    let used: Vec<&str> = building_blocks().iter().map(|block| block.name).filter(is_used).collect();
     let source = format!(
         "from rlar_tools import {}\n\n\ndef compute_{name}(prompt, candidate_response, reference_response):\n    return float({call})\n",
-        block.name
+        used.join(", ")
     );
     let card = ToolCard {
         name: name.clone(),
@@ -142,6 +147,9 @@ fn measure(
     library.add("block/tool.yaml".as_ref(), serde_yaml::to_string(&card).ok()?, source, None).ok()?;
     let tool = library.open(&name, context).ok()?.for_admission();
     let admission = examine(&tool, examples, &[]).ok()?;
+    if admission.failed().any(|check| check.name == LOOK_ALIKES) {
+        return None;
+    }
     let is_admitted = admission.failed().next().is_none();
-    Some(MeasuredBlock { block, auc: admission.auc, is_admitted })
+    Some(MeasuredBlock { block, call: Some(call), auc: admission.auc, is_admitted })
 }

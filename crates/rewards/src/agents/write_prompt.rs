@@ -191,13 +191,17 @@ fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredB
     let text = format!("{} {}", spec.name, spec.measures);
     let named: Vec<&MeasuredBlock> = blocks.iter().filter(|m| text.contains(m.block.name)).collect();
     let comparing: Vec<&MeasuredBlock> = blocks.iter().filter(|m| m.auc.is_some()).collect();
-    if !spec.needs_reference || !request.has_long_references() || comparing.len() < 2 {
+    let call =
+        |m: &MeasuredBlock| m.call.map_or_else(|| format!("`{}`", m.block.signature), |call| format!("`{call}`"));
+    if !spec.needs_reference || !request.has_long_references() || comparing.is_empty() {
         return named.first().map_or(String::new(), |m| format!(" Use `{}`.", m.block.signature));
+    }
+    if let [only] = comparing[..] {
+        return format!(" Use {}.", call(only));
     }
     let first = named.iter().find(|m| m.auc.is_some()).copied().unwrap_or(comparing[turn % comparing.len()]);
     let others: Vec<&&MeasuredBlock> = comparing.iter().filter(|m| m.block.name != first.block.name).collect();
     let second = others[turn % others.len()];
-    let call = |m: &MeasuredBlock| format!("`{}(candidate_response, reference_response)`", m.block.name);
     format!(" Use {} and {}: the score is high only if both are.", call(first), call(second))
 }
 

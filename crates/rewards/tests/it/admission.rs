@@ -273,7 +273,8 @@ fn verifier(name: &str, task: &str, role: &str, source: &str, function: &str) ->
     Library::load(folder.path()).unwrap()
 }
 
-fn of_body(name: &str, task: &str, role: &str, body: &str) -> Library {
+/// A library of one verifier whose function has this body.
+pub(crate) fn of_body(name: &str, task: &str, role: &str, body: &str) -> Library {
     let body = body.replace('\n', "\n    ");
     let source = format!("def compute_it(prompt, reply, ref):\n    {body}\n");
     verifier(name, task, role, &source, "compute_it")

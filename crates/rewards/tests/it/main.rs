@@ -11,6 +11,7 @@ mod folders;
 mod functions;
 mod instructions;
 mod kinds;
+mod look_alikes;
 mod programs;
 mod reasons;
 mod scripted;

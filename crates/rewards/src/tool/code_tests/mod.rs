@@ -2,12 +2,12 @@
 //! that the example holds.
 
 mod blocks;
-mod builtins;
-pub(super) mod outline;
+pub(crate) mod builtins;
+pub(crate) mod outline;
 mod program;
 mod prompt;
 mod row;
-pub(super) mod tokens;
+pub(crate) mod tokens;
 
 use rlar_data::{Completion, Example};
 use rlar_sandbox::{Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestResults, TestVerdict, Tests};

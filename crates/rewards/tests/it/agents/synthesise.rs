@@ -68,7 +68,7 @@ fn rules_named_after_building_blocks_say_what_these_compute() {
     let examples: Vec<_> =
         texts.iter().map(|t| json!({ "id": t, "prompt": "Say it again.", "reference": format!("{t} {t}") })).collect();
     let examples = rows(&examples);
-    let block = |block: &BuildingBlock| MeasuredBlock { block: *block, auc: Some(1.0), is_admitted: true };
+    let block = |block: &BuildingBlock| MeasuredBlock { block: *block, call: None, auc: Some(1.0), is_admitted: true };
     let blocks: Vec<MeasuredBlock> = building_blocks().iter().map(block).collect();
     let examples: Vec<&Example> = examples.iter().collect();
     let specs = propose_verifiers(agents.llm.as_ref().unwrap(), &request("blocks", &examples, &[]), &blocks).unwrap();
