@@ -64,8 +64,8 @@ def main():
             peak = json.loads(last)["memory"]["peak"] / (1 << 20)
             ratio = dry / peak if dry else float("nan")
             within += abs(ratio - 1) <= WITHIN
-            job, goal = dict(name="the job", value=peak), dict(of="ratio", at_least=1 - WITHIN, at_most=1 + WITHIN)
-            rows.add("memory that a dry run says", name, "peak of the dry run", "MB", dry, beside=job, goal=goal)
+            job, goals = dict(name="the job", value=peak), [dict(of="ratio", at_least=1 - WITHIN, at_most=1 + WITHIN)]
+            rows.add("memory that a dry run says", name, "peak of the dry run", "MB", dry, beside=job, goals=goals)
             rows.add("memory that a dry run says", name, "estimate before anything runs", "MB", estimate, beside=job)
             print(f"{name:16} {estimate:6} MB {dry or '-':>6} MB {peak:6.0f} MB  {ratio:.2f}", flush=True)
     print(f"{within} of {len(chosen.names)} within {WITHIN:.0%}")

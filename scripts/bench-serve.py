@@ -191,15 +191,16 @@ def add_rows(figures, report, rounds):
             continue
         is_compared = name == EQUIVALENCE
 
-        def add(metric, unit, side, key, better, goal=None):
+        def add(metric, unit, side, key, better, *goals):
             beside = dict(name=PEER, value=peer[side][key]) if peer and is_compared else None
-            figures.add(TABLE, name, metric, unit, sides[side][key], better, beside, goal)
+            figures.add(TABLE, name, metric, unit, sides[side][key], better, beside, goals)
 
-        cpu, at_most = "server_cpu_us_per_item", dict(of="value", at_most=OVERHEAD) if name == "exact match" else None
-        faster, enough = (dict(of="ratio", at_least=FASTER), dict(of="value", at_least=SINGLE)) if is_compared else (None, None)
-        add(batches, "items/s", "batch", "items_per_second", "higher", faster)
-        add(f"server's CPU time, {batches}", "µs/item", "batch", cpu, "lower", at_most)
-        add(singles, "requests/s", "single", "requests_per_second", "higher", enough)
+        cpu = "server_cpu_us_per_item"
+        overhead = [bench_rows.at_most(OVERHEAD)] if name == "exact match" else []
+        faster, enough = [bench_rows.at_least(FASTER)], [bench_rows.at_least(SINGLE, "value")]
+        add(batches, "items/s", "batch", "items_per_second", "higher", *(faster if is_compared else []))
+        add(f"server's CPU time, {batches}", "µs/item", "batch", cpu, "lower", *overhead)
+        add(singles, "requests/s", "single", "requests_per_second", "higher", *(enough if is_compared else []))
         add(f"server's CPU time, {singles}", "µs/item", "single", cpu, "lower")
         if alone and is_compared:
             figures.add(TABLE, f"{name}, beside a loop", batches, "items/s", sides["batch"]["items_per_second"], "higher",
@@ -215,7 +216,7 @@ def add_rows(figures, report, rounds):
         is_over = share > 1
         figures.add(TABLE, title, "p99 of answers", "ms", median(load(share, "p99_ms")),
                     beside=dict(name="rlar at 80 %", value=calm) if is_over else None,
-                    goal=dict(of="ratio", at_most=LATE) if is_over else None)
+                    goals=[bench_rows.at_most(LATE, "ratio")] if is_over else [])
 
 
 def open_load(options, file, report):

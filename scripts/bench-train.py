@@ -8,7 +8,8 @@
 
 Each round runs one side after the other, each in its own process, from the same random weights, with the same prompts,
 group size, reward (`token_f1`) and optimizer, two threads, f32, and replies of equal length, in `--pieces` micro-batches per
-step. `--precision bf16` is rlar's `precision: bf16` beside TRL's `bf16=True`, which is PyTorch's autocast. A process gives the
+step. `--precision bf16` is rlar's `precision: bf16` beside TRL's `bf16=True`, which is PyTorch's autocast, and beside rlar in f32. A
+process gives the
 median of its steps after the first ones, the table the median over rounds. A step lasts from the end of one to the end of the
 next. Memory is the peak of the whole process, loading and saving included (rlar also measures one held-out example and writes a
 checkpoint), and the peak by the last step, before saving. `limit` is the time that the necessary
@@ -46,9 +47,12 @@ PARTS = ("sampling", "scoring", "training", "other")
 KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 MEMORY = ("peak", "before_saving")
 PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
-# How many times better than TRL a step should be, by shape and precision, and its memory.
-FASTER = {("s", "f32"): 2.0, ("smollm2", "f32"): 1.4, ("smollm2", "bf16"): 2.0}
+# How many times better than TRL a step should be, by shape and precision, and its memory; and the shares of the limit.
+FASTER = {("s", "f32"): 2.0, ("smollm2", "f32"): 3.2, ("smollm2", "bf16"): 2.0}
 SMALLER = {("smollm2", "f32"): 1 / 0.6}
+SHARE = {("s", "total"): 0.55, ("smollm2", "total"): 0.65, ("smollm2", "sampling"): 0.5}
+OWN = 1.5  # how many times as fast as in f32 a step in bf16 should be, at SmolLM2's shape
+IN_F32 = "rlar in f32"
 OUTSIDE = 3  # percent of a step, at most, outside sampling, scoring and training
 
 
@@ -176,10 +180,10 @@ def result(steps, **more):
     return dict({key: statistics.median(s[key] for s in steps) for key in ("total", *PARTS)}, **more)
 
 
-def rlar_round(rlar, folder, steps, environment):
+def rlar_round(rlar, folder, config, steps, environment):
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    _, took, came = watched([rlar, "train", "--config", folder / "rlar.yaml"], environment, run / "metrics.jsonl")
+    _, took, came = watched([rlar, "train", "--config", config], environment, run / "metrics.jsonl")
     records = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert len(records) == len(came) == steps, f"{len(records)} records, {len(came)} seen, {steps} steps"
     assert list(records[0]["tools"]) == ["token_f1"], f"the reward is {list(records[0]['tools'])}, not token_f1"
@@ -220,16 +224,21 @@ def add_rows(rows, options, name, sides, limit, best):
     title = f"{name}, {PROMPTS[name]} × {GROUP} replies, {options.pieces} micro-batches"
     rlar, trl, at = sides["rlar"], sides.get("TRL"), (name, options.precision)
     beside = lambda key: trl and dict(name="TRL", value=trl[key])
-    goal = lambda least: dict(of="ratio", at_least=least) if least else None
+    goals = lambda least: [bench_rows.at_least(least)] if least else []
     for key, metric in (("total", "step"), ("sampling", "sampling"), ("training", "training")):
         # A product in bf16 has another limit, which is not measured.
         allowed = dict(value=limit[key], of=f"the f32 product at {best:.0f} GFLOP/s") if options.precision == "f32" else None
-        least = FASTER.get(at) if key == "total" else None
-        rows.add(table, title, metric, "s", rlar[key], "lower", beside(key), goal(least), allowed)
+        wanted = goals(FASTER.get(at) if key == "total" else None)
+        if allowed and (name, key) in SHARE:
+            wanted.append(bench_rows.at_least(SHARE[name, key], "share"))
+        rows.add(table, title, metric, "s", rlar[key], "lower", beside(key), wanted, allowed)
+    if own := sides.get(IN_F32):
+        rows.add(table, title, f"step, beside {IN_F32}", "s", rlar["total"], "lower", dict(name=IN_F32, value=own["total"]),
+                 goals(OWN if name == "smollm2" else None))
     rows.add(table, title, "outside sampling, scoring and training", "%", 100 * rlar["other"] / rlar["total"], "lower",
-             goal=dict(of="value", at_most=OUTSIDE))
+             goals=[bench_rows.at_most(OUTSIDE)])
     for key, metric in (("peak", "peak memory"), ("before_saving", "peak memory before saving")):
-        rows.add(table, title, metric, "MB", rlar[key], "lower", beside(key), goal(SMALLER.get(at) if key == "peak" else None))
+        rows.add(table, title, metric, "MB", rlar[key], "lower", beside(key), goals(SMALLER.get(at) if key == "peak" else None))
     others = max(side["others"] for side in sides.values())
     rows.add(table, title, "cores that other processes took", "%", 100 * others, "lower")
 
@@ -296,12 +305,15 @@ def main():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             lengths = write_data(folder, name)
-            config_files.write(folder / "rlar.yaml", rlar_config(folder, lengths, steps, options.pieces, options.precision))
+            own = {"rlar": options.precision, **({IN_F32: "f32"} if options.precision != "f32" else {})}
+            for side, precision in own.items():
+                config_files.write(folder / f"{side}.yaml", rlar_config(folder, lengths, steps, options.pieces, precision))
             bench_model.write_model(folder / "model", shape)
-            runs = {"rlar": [], **({} if options.alone else {"TRL": []})}
+            runs = {side: [] for side in [*own, *([] if options.alone else ["TRL"])]}
             for _ in range(options.rounds):
                 measure_rates()
-                runs["rlar"].append(rlar_round(options.rlar, folder, steps, environment))
+                for side in own:
+                    runs[side].append(rlar_round(options.rlar, folder, folder / f"{side}.yaml", steps, environment))
                 if not options.alone:
                     command = [*this_script, "trl", folder, PROMPTS[name], steps, options.pieces, options.precision]
                     out, took, _ = watched(command, trl_environment)

@@ -13,20 +13,24 @@ def figure(value):
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3g}"
 
 
+def wish(goal):
+    """A goal, and whether it is reached."""
+    shown = (lambda number: f"{number:.0%}") if goal["of"] == "share" else figure
+    bounds = [f"{sign} {shown(goal[key])}" for key, sign in (("at_least", "≥"), ("at_most", "≤")) if key in goal]
+    of = dict(ratio="ratio ", share="", value="")[goal["of"]]
+    behind = " of the limit" if goal["of"] == "share" else ""
+    return f"{of}{' and '.join(bounds)}{behind}" + {True: ": reached", False: ": **not reached**", None: ""}[goal["reached"]]
+
+
 def cells(row):
     """A row of the page's tables."""
-    beside, limit, goal = row["beside"], row["limit"], row["goal"]
+    beside, limit = row["beside"], row["limit"]
     unit = f" {row['unit']}" if row["unit"] else ""
     limited = ""
     if limit:
-        pair = (limit["value"], row["value"]) if row["better"] == "lower" else (row["value"], limit["value"])
-        share = f", {pair[0] / pair[1]:.0%} of it reached" if pair[1] else ""
+        share = f", {row['share']:.0%} of it reached" if row["share"] is not None else ""
         limited = f"{figure(limit['value'])}{unit} ({limit['of']}{share})"
-    wanted = ""
-    if goal:
-        bounds = [f"{sign} {figure(goal[key])}" for key, sign in (("at_least", "≥"), ("at_most", "≤")) if key in goal]
-        verdict = {True: ": reached", False: ": **not reached**", None: ""}[row["reached"]]
-        wanted = f"{'ratio ' if goal['of'] == 'ratio' else ''}{' and '.join(bounds)}{verdict}"
+    wanted = "; ".join(map(wish, row["goals"]))
     return [row["row"], row["metric"], f"{figure(row['value'])}{unit}",
             f"{beside['name']}: {figure(beside['value'])}{unit}" if beside else "",
             figure(row["ratio"]) if row["ratio"] is not None else "", limited, wanted]

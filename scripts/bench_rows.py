@@ -7,9 +7,10 @@ A row is a dictionary:
     beside                     None, or `name` and `value` of what it is compared with
     better                     "lower" or "higher"; None where neither is
     ratio                      how many times better rlar's figure is; without `better`, rlar's figure divided by the other
-    goal                       None, or `of` ("value" or "ratio") with `at_least`, `at_most` or both
-    reached                    whether the goal is; None without a goal, or without what it is about
     limit                      None, or what the hardware allows: `value` and `of`
+    share                      the share of the limit that is reached; None without a limit
+    goals                      a list, of each `of` ("value", "ratio" or "share") with `at_least`, `at_most` or both, and `reached`:
+                               None without what it is about
     command                    what repeats the measurement
 
 What cannot be measured on a machine, such as a tier of the sandbox that its kernel lacks, is not a row: it is left out by name,
@@ -49,9 +50,17 @@ def ratio(value, other, better):
     return None if finite(upper) is None or not finite(lower) else upper / lower
 
 
-def reached(goal, value, ratio):
-    """Whether a goal is reached; None without a goal or without its number."""
-    number = goal and dict(value=value, ratio=ratio)[goal["of"]]
+def at_least(number, of="ratio"):
+    return dict(of=of, at_least=number)
+
+
+def at_most(number, of="value"):
+    return dict(of=of, at_most=number)
+
+
+def reached(goal, **numbers):
+    """Whether a goal is reached; None without its number."""
+    number = numbers[goal["of"]]
     return None if number is None else goal.get("at_least", -math.inf) <= number <= goal.get("at_most", math.inf)
 
 
@@ -61,14 +70,18 @@ class Rows:
     def __init__(self):
         self.rows, self.left_out, self.command = [], {}, "scripts/" + shown([Path(sys.argv[0]).name, *sys.argv[1:]])
 
-    def add(self, table, row, metric, unit, value, better=None, beside=None, goal=None, limit=None):
-        """`beside` has a name and a value, `limit` a value and what it is of; `goal`: see above."""
+    def add(self, table, row, metric, unit, value, better=None, beside=None, goals=(), limit=None):
+        """`beside` has a name and a value, `limit` a value and what it is of; `goals`: see above."""
         value, beside = finite(value), beside and dict(beside, value=finite(beside["value"]))
-        times = beside and ratio(value, beside["value"], better)
+        limit = limit and dict(limit, value=finite(limit["value"]))
+        times, share = beside and ratio(value, beside["value"], better), None
+        if limit:
+            # `ratio` says how many times better the figure is than its limit, which is the share.
+            share = ratio(value, limit["value"], better)
+        goals = [dict(goal, reached=reached(goal, value=value, ratio=times, share=share)) for goal in goals]
         self.rows.append(dict(
-            table=table, row=row, metric=metric, unit=unit, value=value, beside=beside, better=better, ratio=times, goal=goal,
-            reached=reached(goal, value, times), limit=limit and dict(limit, value=finite(limit["value"])),
-            command=self.command))
+            table=table, row=row, metric=metric, unit=unit, value=value, beside=beside, better=better, ratio=times, limit=limit,
+            share=share, goals=goals, command=self.command))
 
     def leave_out(self, what, why):
         self.left_out[what] = why

@@ -30,7 +30,7 @@ def rows(**changed):
     found = bench_rows.Rows()
     found.command = "scripts/stub.py --rounds 1"
     given = dict(table="a step", row="tiny", metric="step", unit="s", value=0.5, better="lower",
-                 beside=dict(name="TRL", value=1.5), goal=dict(of="ratio", at_least=2.0),
+                 beside=dict(name="TRL", value=1.5), goals=[bench_rows.at_least(2.0)],
                  limit=dict(value=0.25, of="the product"))
     found.add(**{**given, **changed})
     found.add("a step", "tiny", "peak memory", "MB", 1234, "lower")
@@ -53,12 +53,18 @@ class TestRows(unittest.TestCase):
             for better in ("lower", "higher", None):
                 self.assertIsNone(bench_rows.ratio(value, other, better), (value, other, better))
 
-    def test_a_goal_is_of_the_value_or_of_the_ratio_and_open_without_its_number(self):
-        self.assertTrue(bench_rows.reached(dict(of="value", at_most=30), 30, None))
-        self.assertFalse(bench_rows.reached(dict(of="ratio", at_least=2), 9, 1.99))
-        self.assertFalse(bench_rows.reached(dict(of="ratio", at_least=0.75, at_most=1.25), 1, 1.26))
-        self.assertIsNone(bench_rows.reached(dict(of="ratio", at_least=2), 9, None))
-        self.assertIsNone(bench_rows.reached(None, 9, 9))
+    def test_a_goal_is_of_the_value_the_ratio_or_the_share_and_open_without_its_number(self):
+        reached = lambda goal, value, ratio, share=None: bench_rows.reached(goal, value=value, ratio=ratio, share=share)
+        self.assertTrue(reached(bench_rows.at_most(30), 30, None))
+        self.assertFalse(reached(bench_rows.at_least(2), 9, 1.99))
+        self.assertFalse(reached(dict(of="ratio", at_least=0.75, at_most=1.25), 1, 1.26))
+        self.assertTrue(reached(bench_rows.at_least(0.65, "share"), 9, 9, 0.66))
+        self.assertIsNone(reached(bench_rows.at_least(2), 9, None))
+
+    def test_the_share_of_the_limit_is_what_the_hardware_would_need_or_allow(self):
+        for better, limit, share in (("lower", 0.25, 0.5), ("higher", 2.0, 0.25), ("lower", None, None)):
+            row = rows(better=better, limit=limit and dict(value=limit, of="the product")).rows[0]
+            self.assertEqual(row["share"], share, better)
 
     def test_what_is_no_number_is_written_as_none(self):
         for value in (float("nan"), float("inf"), None, "7", True):
@@ -95,7 +101,17 @@ class Compared(unittest.TestCase):
         options = bench.argparse.Namespace(precision="f32", pieces=4)
         train.add_rows(found, options, "s", {"rlar": side(1), "TRL": side(3)}, train.limits(1e9, 2.0), 2.0)
         step = self.rows(found)["s, 32 × 8 replies, 4 micro-batches", "step"]
-        self.assertEqual((step["ratio"], step["reached"], step["limit"]["value"]), (3.0, True, 2.0))
+        self.assertEqual((step["ratio"], step["limit"]["value"]), (3.0, 2.0))
+        self.assertEqual([goal["reached"] for goal in step["goals"]], [True, True])
+
+    def test_a_step_in_bf16_beside_f32(self):
+        train, found = script("bench-train"), bench_rows.Rows()
+        side = lambda times: {key: 0.5 * times for key in ("total", *train.PARTS, *train.MEMORY, "others")}
+        options = bench.argparse.Namespace(precision="bf16", pieces=4)
+        sides = {"rlar": side(1), "rlar in f32": side(1.4), "TRL": side(3)}
+        train.add_rows(found, options, "smollm2", sides, train.limits(1e9, 2.0), 2.0)
+        step = self.rows(found)["smollm2, 4 × 8 replies, 4 micro-batches", "step, beside rlar in f32"]
+        self.assertEqual([(goal["at_least"], goal["reached"]) for goal in step["goals"]], [(1.5, False)])
 
     def test_a_task_beside_transformers_and_beside_llama_cpp(self):
         policy, found = script("bench-policy"), bench_rows.Rows()
@@ -107,7 +123,7 @@ class Compared(unittest.TestCase):
         sides.add_rows(policy.LLAMA, ["one chat"], result, None)
         rows = self.rows(found)
         rate = rows["s, generate", "rate"]
-        self.assertEqual((rate["ratio"], rate["reached"], rate["limit"]), (2.5, False, None))
+        self.assertEqual((rate["ratio"], rate["goals"][0]["reached"], rate["limit"]), (2.5, False, None))
         self.assertEqual(rows["s, train", "rate"]["limit"]["value"], 200.0)
         self.assertEqual(rows["s, train", "peak memory"]["ratio"], 4.0)
         self.assertEqual(rows["one chat", "rate"]["beside"], dict(name="llama.cpp", value=20.0))
@@ -133,7 +149,7 @@ class Compared(unittest.TestCase):
         serve.add_rows(found, report, 3)
         rows = self.rows(found)
         batches = rows[serve.EQUIVALENCE, "256 items a request"]
-        self.assertEqual((batches["ratio"], batches["reached"]), (60.0, True))
+        self.assertEqual((batches["ratio"], batches["goals"][0]["reached"]), (60.0, True))
         self.assertEqual(rows[f"{serve.EQUIVALENCE}, beside a loop", "256 items a request"]["ratio"], 40.0)
         self.assertAlmostEqual(rows[f"{serve.EQUIVALENCE}, 120% of capacity", "p99 of answers"]["ratio"], 1.5)
         self.assertEqual({row for row, _ in rows if row == serve.PEER}, set())
