@@ -80,6 +80,10 @@ engines *PYTHON:
 engines-scale *ARGS:
     cargo build --release && scripts/engines/vllm/scale.py {{ARGS}}
 
+# Measure training on a real Tinker server, SkyRL; installs it (6 GB) unless TINKER_PYTHON names an environment that has it
+engines-tinker *ARGS:
+    cargo build --release && scripts/engines/tinker/train.py {{ARGS}}
+
 # Measure `rlar serve` under load; set RLAR_ORACLES; `--python` names one with math-verify, fastapi and uvicorn
 bench-serve *ARGS:
     cargo build --release && cargo build --release --example load && scripts/bench-serve.py {{ARGS}}

@@ -13,8 +13,8 @@ export PYTHONPYCACHEPREFIX=$scratch/pycache
 limited() { timeout --kill-after 10 600 "$@"; }
 
 echo "== every script compiles"
-python3 -m py_compile scripts/*.py scripts/*/*.py crates/rlar/python/*/*.py
-for script in scripts/*.sh scripts/engines/*.sh; do bash -n "$script"; done
+python3 -m py_compile scripts/*.py scripts/*/*.py scripts/engines/*/*.py crates/rlar/python/*/*.py
+for script in scripts/*.sh scripts/engines/*.sh scripts/engines/*/*.sh; do bash -n "$script"; done
 
 echo "== the data sets are what their generators write"
 for generator in scripts/make-*.py; do python3 "$generator" "$scratch/datasets"; done

@@ -191,7 +191,7 @@ pub struct SamplingConfig {
     #[schemars(range(min = 1))]
     pub batch: usize,
     /// `grpo` only: what samples the replies that are trained on: `local`, this process, also when absent; `vllm`, the
-    /// servers of `sampling.vllm`. Evaluations always sample in this process.
+    /// servers of `sampling.vllm`. With both, evaluations sample in this process.
     #[serde(skip_serializing_if = "SamplingEngine::is_local")]
     pub engine: SamplingEngine,
     /// The servers of `engine: vllm`.

@@ -19,7 +19,7 @@ pub(super) struct WeightsFolder {
 }
 
 impl WeightsFolder {
-    /// Writes the weights of a policy into the folder `label` in `parent`, and reads back that they are there: the adapter,
+    /// Writes the weights of a policy into the folder `label` in `parent`, and syncs them: the adapter,
     /// or all weights in `f32` with the adapter merged.
     pub fn write(parent: &Path, label: &str, policy: &Policy, by: PublishBy) -> Result<Self, TrainError> {
         let files = match by {
