@@ -97,5 +97,5 @@ fn config(output: &Path, data: &str, model: &str, understood: &Understood) -> St
            rlar's form, docs/reference/python-functions.md):\n# rewards:\n#   python: reward.py:accuracy\n# To choose tools \
            yourself, by domain:\n# rewards:\n#   assign:\n#     math: [{ tool: math_equivalence }]\nsampling:\n  max_tokens: 256          # replies are cut off here\n  \
            temperature: 1.0\ntrain:\n  steps: 100\n  prompts: 8               # prompts per step\n  group_size: 8            \
-           # replies per prompt\noptimizer:\n  learning_rate: 1.0e-4    # for an adapter; about 1.0e-6 for all weights\n"
+           # replies per prompt\noptimizer:\n  learning_rate: 2.0e-5    # for an adapter; about 1.0e-6 for all weights\n"
 }
