@@ -93,7 +93,8 @@ const NAME_FILLERS: [&str; 34] = [
 ];
 
 /// Lets the language model list the rules for a task, with names that no existing tool has. The list is asked for a
-/// second time when fewer than three of its rules can be used.
+/// second time when fewer than three of its rules can be used. Where references are texts or programs that only one or two
+/// building blocks compare, these are the rules, and nothing is asked.
 ///
 /// # Errors
 ///
@@ -103,6 +104,10 @@ pub fn propose_verifiers(
     request: &SynthesisRequest,
     blocks: &[MeasuredBlock],
 ) -> Result<Vec<VerifierSpec>, LlmFailure> {
+    let comparing: Vec<&MeasuredBlock> = blocks.iter().filter(|measured| measured.auc.is_some()).collect();
+    if request.has_long_references() && (1..MIN_RULES).contains(&comparing.len()) {
+        return Ok(comparing.iter().map(|measured| rule_of(measured, request)).collect());
+    }
     let first = llm_request(request, blocks);
     let reply = client.complete(first.clone(), |reply| parse_rules(reply, request, blocks))?;
     let ParsedRules { specs, unusable } = reply.value;
@@ -131,6 +136,16 @@ pub fn propose_verifiers(
         _ if !all.is_empty() => Ok(all),
         Err(why) => Err(why),
         Ok(_) => Err(LlmFailure::Unusable("none of its rules can be used".into())),
+    }
+}
+
+/// The rule that a building block which compares texts is.
+fn rule_of(measured: &MeasuredBlock, request: &SynthesisRequest) -> VerifierSpec {
+    VerifierSpec {
+        name: free_name(measured.block.name, request, &[]),
+        measures: measured.block.summary.to_owned(),
+        role: ToolRole::Correctness,
+        needs_reference: true,
     }
 }
 
@@ -169,7 +184,7 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
     let user = if !request.has_references() {
         let measurable = if request.task == "code" { MEASURABLE_OF_CODE } else { MEASURABLE_OF_TEXTS };
         user.words(format!("There are no references. What of prompt and reply can be measured: {measurable}.\n"))
-    } else if request.has_long_references() && compared.len() >= MIN_RULES {
+    } else if request.has_long_references() && !compared.is_empty() {
         user.words(format!("Functions that compare two texts, the best first:\n{}", compared.concat()))
             .words("Each rule is about another of these functions.\n")
     } else {

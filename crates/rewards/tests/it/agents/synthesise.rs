@@ -84,6 +84,23 @@ fn rules_named_after_building_blocks_say_what_these_compute() {
     assert_eq!(said, wanted);
 }
 
+#[test]
+fn where_a_single_function_compares_replies_it_is_the_rule_and_nothing_is_asked() {
+    let watched = Watched::new(exchanges("synthesise"));
+    let agents = agents(watched.clone());
+    let row = |i: usize| json!({ "id": i.to_string(), "prompt": "Write it.", "reference": format!("def f(x):\n    return x + {i}") });
+    let examples = rows(&(0..4).map(row).collect::<Vec<_>>());
+    let examples: Vec<&Example> = examples.iter().collect();
+    let block = *building_blocks().iter().find(|block| block.name == "same_program").unwrap();
+    let block = MeasuredBlock { block, call: None, auc: Some(1.0), is_admitted: true };
+    let specs =
+        propose_verifiers(agents.llm.as_ref().unwrap(), &request("code", &examples, &[]), std::slice::from_ref(&block));
+    let specs = specs.unwrap();
+    assert_eq!(specs.len(), 1);
+    assert_eq!((specs[0].name.as_str(), specs[0].measures.as_str()), ("same_program", block.block.summary));
+    assert!(specs[0].needs_reference && watched.requests().is_empty());
+}
+
 /// The verifier that is written under this name, and the requests for it.
 fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, String>, Vec<ChatRequest>) {
     let watched = Watched::new(exchanges("synthesise"));
