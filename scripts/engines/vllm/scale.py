@@ -171,7 +171,7 @@ def job(base, seed, steps, prompts=16, lora=True):
         "sampling": {"max_tokens": 4},
         "train": {"steps": steps, "prompts": prompts, "group_size": 8},
         "algorithm": {"kl": {"estimator": "k3", "weight": 0.001}},
-        "optimizer": {"learning_rate": 3.0e-3 if lora else 5.0e-4, "warmup_steps": 0},
+        "optimizer": {"learning_rate": 1.0e-3 if lora else 5.0e-4, "warmup_steps": 0},
     }
 
 
