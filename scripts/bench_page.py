@@ -17,7 +17,7 @@ def wish(goal):
     """A goal, and whether it is reached."""
     shown = (lambda number: f"{number:.0%}") if goal["of"] == "share" else figure
     bounds = [f"{sign} {shown(goal[key])}" for key, sign in (("at_least", "≥"), ("at_most", "≤")) if key in goal]
-    of = dict(ratio="ratio ", share="", value="")[goal["of"]]
+    of = "ratio " if goal["of"] == "ratio" else ""
     behind = " of the limit" if goal["of"] == "share" else ""
     return f"{of}{' and '.join(bounds)}{behind}" + {True: ": reached", False: ": **not reached**", None: ""}[goal["reached"]]
 

@@ -34,7 +34,7 @@ AGENT = ROOT / "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
 # The published test rows of the data sets.
 TEST_ROWS = dict(gsm8k=lambda folder: gsm8k(folder, "test"), mbpp=lambda folder: mbpp(folder, range(11, 511)))
 NAMES = tuple(TEST_ROWS)
-# Learning rates, by arm. With 1e-4 the policy left its way of writing in the first five steps, with either reward.
+# Learning rates, by arm. With 1e-4 the policy of `rule` left its way of writing in the first five steps.
 ARMS = {"agents": 1e-4, "rule": 1e-4, "rule-slower": 2e-5}
 PILOT = dict(prompts=24, samples=8)
 TRAINING_PROMPTS, TEST_PROMPTS, MINUTES = 300, 100, 45

@@ -49,8 +49,8 @@ impl fmt::Display for Fault {
 }
 
 /// Replies that a tool scored wrongly: at most one failure, one good reply, one bad reply, a right and a wrong program, two
-/// hacks (attempts to cheat), and one string literal of the tool's own code. `outcomes` belong to `cases`, in the same order; `scored` are
-/// the cases with a score.
+/// hacks (attempts to cheat), and one string literal of the tool's own code. `outcomes` belong to `cases`, in the same order;
+/// `scored` are the cases with a score.
 pub fn counterexamples(cases: &[ProbeCase], outcomes: &[Outcome], scored: &[ScoredCase]) -> Vec<Counterexample> {
     let failed = cases.iter().zip(outcomes).find_map(|(case, outcome)| match outcome {
         Outcome::Failed(failure) => Some(counterexample(case, Fault::Failed(failure.to_string()))),

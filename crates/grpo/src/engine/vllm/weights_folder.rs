@@ -19,8 +19,8 @@ pub(super) struct WeightsFolder {
 }
 
 impl WeightsFolder {
-    /// Writes the weights of a policy into the folder `label` in `parent`, and syncs them: the adapter,
-    /// or all weights in `f32` with the adapter merged.
+    /// Writes the weights of a policy into the folder `label` in `parent`, and syncs them: the adapter, or all weights in
+    /// `f32` with the adapter merged.
     pub fn write(parent: &Path, label: &str, policy: &Policy, by: PublishBy) -> Result<Self, TrainError> {
         let files = match by {
             PublishBy::Lora => {
