@@ -30,7 +30,7 @@ def four_domains(parent, count):
     groups = {arm: {seed: experiment.steps(run) for seed, run in runs[arm].items()} for arm in REWARDED}
     change_tables(groups)
     records += step_records(groups)
-    plots.write(experiment.runs.results, "four-domains", records, choice["best"])
+    plots.write(experiment.runs.results, "four-domains", records)
 
 
 def final(by_seed):
