@@ -125,7 +125,7 @@ fn summary(report: &FetchReport, folder: &Path) -> String {
     if written > 0 {
         let _ = writeln!(
             out,
-            "\n{written} verifiers written: {first_runnable} run at first ({:.1} %), {runnable} in the end ({:.1} %), {admitted} \
+            "\nVerifiers: {written} written, {first_runnable} run at first ({:.1} %), {runnable} in the end ({:.1} %), {admitted} \
              admitted ({:.1} %), {wrappers} of these only call one building block",
             percent(first_runnable, written),
             percent(runnable, written),
@@ -138,7 +138,7 @@ fn summary(report: &FetchReport, folder: &Path) -> String {
     let ModelCounts { considered, admitted } = report.models;
     if considered > 0 {
         let percent = percent(admitted, considered);
-        let _ = writeln!(out, "{considered} models considered: {admitted} taken ({percent:.1} %)");
+        let _ = writeln!(out, "Models: {considered} considered, {admitted} taken ({percent:.1} %)");
     }
     for (role, c) in &report.usage {
         let _ = writeln!(

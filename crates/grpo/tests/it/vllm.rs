@@ -19,13 +19,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::jobs::similarity_job;
-use crate::vllm_server::{Faults, StandIn};
+use crate::vllm_server::{Faults, GENERATE, StandIn};
 
 const OPTIONS: PassOptions =
     PassOptions { temperature: 1.0, tokens_per_micro_batch: 4096, saved: SavedActivations::All, seed: 0 };
-
-/// The path of the call that samples.
-const GENERATE: &str = "/inference/v1/generate";
 
 /// A tiny random policy with these weights.
 fn random(seed: u64) -> Policy {
@@ -341,6 +338,20 @@ fn replies_that_a_server_fails_on_are_sampled_by_another() {
     // It is given the weights again, and samples again.
     assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
     assert!(completions(&servers[0]) > 1);
+}
+
+#[test]
+fn a_reply_that_is_late_is_sampled_by_another() {
+    let place = Place::new(PublishBy::Reload);
+    let servers = [place.serve(Faults::default()), place.serve(Faults::default())];
+    let mut sampling = place.sampling(&servers.each_ref());
+    sampling.vllm.as_mut().unwrap().deadline = 2.0;
+    let mut trainer = place.trainer();
+    trainer.servers = Some(place.start(&sampling, &trainer.model).unwrap());
+    let expected = sampled(&trainer, &sampling, 0).unwrap();
+    servers[0].state().faults.unanswered = 1;
+    assert_eq!(sampled(&trainer, &sampling, 0).unwrap(), expected);
+    assert_eq!(servers[0].state().faults.unanswered, 0, "the fault was met");
 }
 
 /// Runs `work` and returns the warnings of its thread.

@@ -16,6 +16,9 @@ use crate::loopback::LoopbackServer;
 /// The name under which the base model is served.
 pub const BASE: &str = "policy";
 
+/// The path of the call that samples.
+pub const GENERATE: &str = "/inference/v1/generate";
+
 /// What is wrong with the server.
 #[derive(Clone, Default)]
 pub struct Faults {
@@ -27,6 +30,8 @@ pub struct Faults {
     pub cut: usize,
     /// Number of next completions that end with `abort`.
     pub aborted: usize,
+    /// Number of next completions that are never answered.
+    pub unanswered: usize,
     /// A label that completions have instead of the server's.
     pub label: Option<Value>,
     /// A log-prob that the last token of every completion has.
@@ -89,10 +94,19 @@ impl StandIn {
         let shared = state.clone();
         let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (status, text) = shared.lock().unwrap().answer(uri.path(), &headers, &body);
-            let response = Response::builder().status(status).header("content-type", "application/json");
-            let response = response.body(Body::from(text)).unwrap();
-            async move { response }
+            let mut state = shared.lock().unwrap();
+            let is_answered = uri.path() != GENERATE || !take_one(&mut state.faults.unanswered);
+            let response = is_answered.then(|| {
+                let (status, text) = state.answer(uri.path(), &headers, &body);
+                let response = Response::builder().status(status).header("content-type", "application/json");
+                response.body(Body::from(text)).unwrap()
+            });
+            async move {
+                match response {
+                    Some(response) => response,
+                    None => std::future::pending().await,
+                }
+            }
         };
         let server = LoopbackServer::start(Router::new().fallback(handler));
         Self { url: server.url.clone(), state, _server: server }
@@ -181,7 +195,7 @@ impl State {
                 }
                 None => error(500, "no such folder"),
             },
-            "/inference/v1/generate" => self.generate(body),
+            GENERATE => self.generate(body),
             _ => (404, json!({ "detail": "Not Found" }).to_string()),
         }
     }

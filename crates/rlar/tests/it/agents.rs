@@ -177,7 +177,7 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
     let summary = text(&out.stdout);
     let counts =
-        "16 verifiers written: 15 run at first (93.8 %), 16 in the end (100.0 %), 10 admitted (62.5 %), 0 of these";
+        "Verifiers: 16 written, 15 run at first (93.8 %), 16 in the end (100.0 %), 10 admitted (62.5 %), 0 of these";
     for part in
         ["example/math-reward: it is a language model", "no_code_twice: Examined, it was refused", counts, "2 taken"]
     {
