@@ -157,6 +157,14 @@ class Run:
             raise SystemExit(f"rlar ended with {self.process.returncode}: see {self.errors}")
         return self.metrics()
 
+    def stop(self):
+        """Ends the run after its current step, as Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        if "interrupted after" not in self.text():
+            raise SystemExit(f"rlar did not stop in order: see {self.errors}")
+        return self.metrics()
+
     def text(self):
         return self.errors.read_text(errors="replace")
 
@@ -261,7 +269,8 @@ def killed(options, base, row):
     folder = options.out / "killed"
     with Servers(base, folder, 2) as servers:
         urls = [f"http://127.0.0.1:{server.port}" for server in servers]
-        run = Run(options.rlar, folder, sampled_by(job(base, 0, 800, prompts=2), servers=urls))
+        # More steps than are taken until the server is back.
+        run = Run(options.rlar, folder, sampled_by(job(base, 0, 100_000, prompts=2), servers=urls))
         run.until(5)
         servers[1].kill()
         killed_at, began = len(run.metrics()), time.monotonic()
@@ -270,7 +279,8 @@ def killed(options, base, row):
         # The canary is its first completion after the start, a reply the second.
         wait_until(lambda: run.has_ended() or servers[1].completions() > 1, START_LIMIT, servers[1].path)
         back_at, away = len(run.metrics()), time.monotonic() - began
-        metrics = run.end()
+        run.until(back_at + 50)
+        metrics = run.stop()
         after = servers[1].completions()
     told = len(re.findall("WARN.*" + re.escape(urls[1]), run.text()))
     row("`killed`: two servers, one killed (SIGKILL) and started again: steps of the run", len(metrics), "")
