@@ -53,6 +53,11 @@ impl ComputeDevice {
         }
     }
 
+    /// Whether products of matrices keep single precision throughout, which a GPU's in `f32` do not.
+    pub fn is_float32(&self) -> bool {
+        matches!(self.ops, Ops::Fused(Products::Single))
+    }
+
     fn cpu() -> Self {
         Self { device: Device::flex(), ops: Ops::Fused(Products::Single) }
     }

@@ -149,6 +149,13 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
+    /// The tokens that were added to the vocabulary beside the words that the tokenizer learned, as special tokens are: ids and
+    /// texts.
+    pub fn added_tokens(&self) -> Vec<(u32, String)> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.iter().map(|(id, token)| (*id, token.content.clone())).collect()
+    }
+
     /// Whether a token was added to the vocabulary beside the words that the tokenizer learned, as special tokens are.
     pub(crate) fn is_added(&self, id: u32) -> bool {
         self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)

@@ -28,6 +28,8 @@ pub struct ServerFacts {
     pub has_lora: Option<bool>,
     /// `--max-lora-rank`.
     pub max_lora_rank: Option<usize>,
+    /// Whether it computes in single precision (`--dtype float32`).
+    pub is_float32: Option<bool>,
 }
 
 impl ServerFacts {
@@ -40,6 +42,7 @@ impl ServerFacts {
             logprobs_mode: config["model_config"]["logprobs_mode"].as_str().map(str::to_owned),
             has_lora: lora.map(|lora| !lora.is_null()),
             max_lora_rank: rank.and_then(|rank| usize::try_from(rank).ok()),
+            is_float32: config["model_config"]["dtype"].as_str().map(|dtype| dtype.ends_with("float32")),
         }
     }
 }

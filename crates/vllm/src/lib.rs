@@ -3,7 +3,7 @@
 //!
 //! A request for a completion is sent once: the caller decides what to do with a server that fails, because only it knows whether
 //! another server can do the work. All other calls may be made twice, and are made again if the connection breaks. What is
-//! proven with which version is in `docs/how-to/scale.md`.
+//! proven with which version is in `docs/results/engines.md`.
 //!
 //! - [`VllmServer`]: an address with its key, and one method per call.
 //! - [`ServerFacts`]: what a server says about itself: version, models, settings.

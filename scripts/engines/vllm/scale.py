@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what docs/how-to/scale.md says of vLLM servers, with real servers of vLLM 0.32.0 on this machine's CPU and a tiny Llama that
+"""Measures what docs/results/engines.md says of vLLM servers, with real servers of vLLM 0.32.0 on this machine's CPU and a tiny Llama that
 rlar has warmed up, and prints one Markdown table. The parts:
 
   learning   the same GRPO runs with replies by vLLM and by this process, over several seeds

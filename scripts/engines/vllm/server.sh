@@ -30,4 +30,4 @@ export VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1
 export VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 exec "$python" -m vllm.entrypoints.cli.main serve "$model" --served-model-name policy --host 127.0.0.1 --port "$port" \
     --dtype float32 --enforce-eager --max-num-seqs 16 --logprobs-mode processed_logprobs --enable-scale-out \
-    --enable-lora --max-lora-rank 8 --max-loras 2 "$@"
+    --enable-lora --max-lora-rank 16 --max-loras 2 "$@"

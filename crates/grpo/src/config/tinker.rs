@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct TinkerConfig {
     /// Address of the server, such as `http://gpu-1:8000`.
     pub server: String,
-    /// The name under which the server offers the model at `model.path`. When absent, it is the only model that the server
-    /// offers.
+    /// The name under which the server offers the model at `model.path`. When absent, it is that of the only model that the
+    /// server offers, which must be called as the model at `model.path` is on the Hub, or by a path of the same folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Rank of the LoRA adapter. Which matrices it adapts, and its `alpha`, the server decides.

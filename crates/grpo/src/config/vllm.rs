@@ -46,10 +46,12 @@ pub struct VllmConfig {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub weights_deadline: f64,
     /// Largest mean difference between a server's log-probs and the trainer's on a fixed prompt of about 300 tokens, in
-    /// nats. Every server is compared after it loaded the weights of a step, and samples nothing if it differs more.
+    /// nats. Every server is compared after it loaded the weights of a step, and samples nothing if it differs more. When
+    /// absent, it is 0.0005 for a server that says that it computes in `float32`, as the trainer does, and otherwise 0.05.
     /// Servers in `float32` stay below 0.0001, in `bfloat16` below about 0.05.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    pub canary_gap: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_gap: Option<f64>,
 }
 
 /// vLLM servers that rlar starts on this machine. What they write is in `vllm-0.log`, `vllm-1.log` … in the run's folder. They
@@ -101,7 +103,7 @@ impl Default for VllmConfig {
             path: None,
             deadline: 600.0,
             weights_deadline: 600.0,
-            canary_gap: 0.05,
+            canary_gap: None,
         }
     }
 }
@@ -111,8 +113,12 @@ impl VllmConfig {
     pub(super) fn problems(&self) -> Vec<KeyProblem> {
         let mut found = Vec::new();
         let mut add = |key: &str, message: String| found.push(KeyProblem::new(format!("sampling.vllm{key}"), message));
-        if self.servers.is_empty() == self.start.is_none() {
-            add("", "name vLLM servers in `servers`, or start some with `start`; not both".into());
+        match (self.servers.is_empty(), &self.start) {
+            (true, None) => {
+                add("", "names no server: name vLLM servers in `servers`, or start some with `start`".into());
+            }
+            (false, Some(_)) => add("", "has both `servers` and `start`; remove one".into()),
+            _ => {}
         }
         for (i, server) in self.servers.iter().enumerate() {
             if let Err(why) = check_address(server) {
@@ -124,6 +130,13 @@ impl VllmConfig {
         let start = self.start.as_ref();
         if start.is_some_and(|start| !start.command.iter().any(|word| word.contains("{port}"))) {
             add(".start.command", "needs a program and `{port}` among its arguments".into());
+        }
+        let unknown = start.iter().flat_map(|start| &start.command).find_map(|word| unknown_placeholder(word));
+        if let Some(placeholder) = unknown {
+            add(
+                ".start.command",
+                format!("`{placeholder}` stands for nothing; there are {{port}}, {{model}} and {{index}}"),
+            );
         }
         let start_deadline = start.map_or(1.0, |start| start.deadline);
         for (key, seconds) in [
@@ -137,4 +150,19 @@ impl VllmConfig {
         }
         found
     }
+}
+
+/// The first lower-case word in braces that stands for nothing. JSON, whose braces hold more than a word, is none.
+fn unknown_placeholder(word: &str) -> Option<&str> {
+    let mut rest = word;
+    while let Some((_, after)) = rest.split_once('{') {
+        let at = word.len() - after.len() - 1;
+        let name = &after[..after.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(after.len())];
+        let is_placeholder = !name.is_empty() && after[name.len()..].starts_with('}');
+        if is_placeholder && !["port", "model", "index"].contains(&name) {
+            return word.get(at..at + name.len() + 2);
+        }
+        rest = after;
+    }
+    None
 }

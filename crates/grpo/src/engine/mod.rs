@@ -10,3 +10,6 @@ pub mod trainer;
 pub mod local;
 pub mod vllm;
 pub mod tinker;
+
+/// What to do after an engine's failure in the middle of a run.
+const AGAIN: &str = "`--resume` continues the run from its last checkpoint";

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use rlar_policy::Tokenizer;
-use rlar_run::{Journal, OutputMode, RunFolder, percent};
+use rlar_policy::{ComputeDevice, Policy, Tokenizer};
+use rlar_run::{Activity, Journal, OutputMode, Progress, RunFolder, percent};
 use serde_json::json;
 
 use crate::TrainError;
@@ -47,10 +47,7 @@ pub fn train(
     let tokenizer = &state.trainer.model.tokenizer.clone();
     let mut prepared = Prepared { assignments, ..prepare_local(job, run, resume, &mut state)? };
     if config.sampling.engine == SamplingEngine::Vllm {
-        let longest = prepared.longest_sampled;
-        let model = job.model.as_ref().map_or_else(|| Path::new(""), |source| source.path.as_path());
-        let setup = VllmSetup { sampling: &config.sampling, run: run.path(), model, longest };
-        state.trainer.servers = Some(VllmEngine::start(setup, &state.trainer.model)?);
+        state.trainer.servers = Some(servers(job, run, &state.trainer.model, prepared.longest_sampled)?);
     }
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
     if state.counters.step == 0 {
@@ -68,6 +65,22 @@ pub fn train(
     }
     run.write_folder("final", &state.trainer.model.merged()?.published_files(config.model.save_dtype.float_type())?)?;
     report(config, run, clock, &mut state.counters, ended, measured)
+}
+
+/// Reaches the vLLM servers of the config, or starts them. `longest` is the longest sequence that they sample, in tokens.
+fn servers(job: &Job, run: &RunFolder, policy: &Policy, longest: usize) -> Result<VllmEngine, TrainError> {
+    let config = &job.config;
+    let activity = Activity::default();
+    let _shown = Progress::watch(job.output, "vLLM", &activity);
+    let _checking = activity.phase("checking servers", 0, "");
+    if let Some(start) = config.sampling.vllm.as_ref().and_then(|vllm| vllm.start.as_ref()) {
+        let log = run.path().join("vllm-0.log");
+        job.output.say(&format!("vLLM servers are started: {}; a log is {}", start.count, log.display()));
+    }
+    let model = job.model.as_ref().map_or_else(|| Path::new(""), |source| source.path.as_path());
+    let device = ComputeDevice::with_precision(&config.device, config.precision)?;
+    let is_float32 = device.is_float32() && !policy.is_quantised();
+    VllmEngine::start(VllmSetup { sampling: &config.sampling, run: run.path(), model, longest, is_float32 }, policy)
 }
 
 /// The evaluation before training; `None` without data to evaluate on.

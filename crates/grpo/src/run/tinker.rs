@@ -70,7 +70,7 @@ pub fn served_model(job: &Job) -> Result<ModelSource, TrainError> {
 
 /// What this process needs to know of the served model.
 pub fn load(base: &ModelSource) -> Result<ServedPolicy, TrainError> {
-    ServedPolicy::load(&base.path).map_err(|source| TrainError::Data { key: "model.path", source })
+    ServedPolicy::load(base.clone()).map_err(|source| TrainError::Data { key: "model.path", source })
 }
 
 /// The server's id of the model that an earlier process of the run trained, which still has a place there; `None` if there

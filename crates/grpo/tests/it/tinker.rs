@@ -37,8 +37,11 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::with_tokenizer(Tokenizer::train(["1 + 2 = 3", "12 - 7 = 5"], 270).unwrap())
+    }
+
+    fn with_tokenizer(tokenizer: Tokenizer) -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
-        let tokenizer = Tokenizer::train(["1 + 2 = 3", "12 - 7 = 5"], 270).unwrap();
         let config = ModelConfig::new(json!({
             "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 32, "intermediate_size": 64,
             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -65,12 +68,12 @@ impl Place {
     }
 
     fn engine(&self, config: &TinkerConfig) -> Result<TinkerEngine, TrainError> {
-        TinkerEngine::start(config, ServedPolicy::load(&self.model()).unwrap(), SEED, None)
+        TinkerEngine::start(config, ServedPolicy::load(self.model().into()).unwrap(), SEED, None)
     }
 }
 
 fn settings(server: &StandIn) -> TinkerConfig {
-    TinkerConfig { server: server.url.clone(), rank: RANK, ..TinkerConfig::default() }
+    TinkerConfig { server: server.url.clone(), model: Some(BASE.into()), rank: RANK, ..TinkerConfig::default() }
 }
 
 /// The log-probs of a sequence under a policy.
@@ -180,7 +183,7 @@ fn a_server_that_cannot_be_used_is_refused_by_name_before_a_step() {
         let server = place.serve(ServerLoss::SequenceMean, faults.clone());
         let mut config = settings(&server);
         change(&mut config);
-        let error = place.engine(&config).unwrap_err().to_string();
+        let error = place.engine(&config).err().unwrap_or_else(|| panic!("{faults:?} is not refused")).to_string();
         for word in words.iter().chain(&["`train.tinker`"]) {
             assert!(error.contains(word), "{faults:?}: `{error}` does not mention `{word}`");
         }
@@ -194,7 +197,9 @@ fn a_server_that_cannot_be_used_is_refused_by_name_before_a_step() {
     let other = |config: &mut TinkerConfig| config.model = Some("other".into());
     refused(Faults::default(), &other, &["does not offer the model `other`", BASE]);
     let several = Faults { further_models: vec!["second".into()], ..Faults::default() };
-    refused(several, &same, &["several models", BASE, "second", "`model`"]);
+    let unnamed = |config: &mut TinkerConfig| config.model = None;
+    refused(several, &unnamed, &["several models", BASE, "second", "`model`"]);
+    refused(Faults::default(), &unnamed, &["only model", BASE, "`model.path` is", "`train.tinker.model"]);
     let large = |config: &mut TinkerConfig| config.rank = 64;
     refused(Faults::default(), &large, &["LoRA rank 64", "between 1 and 8"]);
     let wrong = |wrong: Wrong| Faults { wrong: Some(wrong), ..Faults::default() };
@@ -208,18 +213,35 @@ fn a_server_that_cannot_be_used_is_refused_by_name_before_a_step() {
 }
 
 #[test]
+fn a_server_with_other_merges_of_the_same_number_of_tokens_is_refused() {
+    let merges = |alphabet: &str| {
+        let words = alphabet.split(' ').map(|word| word.repeat(3));
+        Tokenizer::train(words.collect::<Vec<String>>().iter().map(String::as_str), 320).unwrap()
+    };
+    let mine =
+        Place::with_tokenizer(merges("ab cd ef gh ij kl mn op qr st uv wx yz AB CD EF GH IJ KL MN OP QR ST UV WX YZ"));
+    let theirs =
+        Place::with_tokenizer(merges("ba dc fe hg ji lk nm po rq ts vu xw zy BA DC FE HG JI LK NM PO RQ TS VU XW ZY"));
+    let same = mine.serve(ServerLoss::Sum, Faults::default());
+    assert_eq!(mine.engine(&settings(&same)).unwrap().first().unwrap().record().tokenizer, TokenizerCheck::Same);
+    let other = theirs.serve(ServerLoss::Sum, Faults::default());
+    let error = mine.engine(&settings(&other)).unwrap_err().to_string();
+    assert!(error.contains("tokenizer is not that of the model"), "{error}");
+}
+
+#[test]
 fn a_folder_with_two_models_or_without_a_config_is_refused_by_its_path() {
     let place = Place::new();
     fs::remove_file(place.model().join("model.safetensors")).unwrap();
-    assert!(ServedPolicy::load(&place.model()).is_ok(), "the weights are needed for nothing");
+    assert!(ServedPolicy::load(place.model().into()).is_ok(), "the weights are needed for nothing");
     let path = place.model().join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     config["vocab_size"] = 100.into();
     fs::write(&path, config.to_string()).unwrap();
-    let error = ServedPolicy::load(&place.model()).unwrap_err().to_string();
+    let error = ServedPolicy::load(place.model().into()).unwrap_err().to_string();
     assert!(error.contains("config.json") && error.contains("two models"), "{error}");
     fs::remove_file(&path).unwrap();
-    assert!(ServedPolicy::load(&place.model()).unwrap_err().to_string().contains("config.json"));
+    assert!(ServedPolicy::load(place.model().into()).unwrap_err().to_string().contains("config.json"));
 }
 
 /// A job of four steps, with a checkpoint after the second and after the fourth.
@@ -232,7 +254,7 @@ fn job<'i>(place: &Place, name: &str, server: &StandIn, interrupted: &'i AtomicB
         "sampling": { "max_tokens": 6 },
         "train": {
             "steps": 4, "prompts": 2, "group_size": 4, "engine": "tinker",
-            "tinker": { "server": server.url, "rank": RANK },
+            "tinker": { "server": server.url, "model": BASE, "rank": RANK },
         },
         "optimizer": { "learning_rate": 0.01, "warmup_steps": 0, "max_norm": 0 },
         "eval": { "every": 2, "samples": 2 },

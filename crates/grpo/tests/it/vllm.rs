@@ -82,14 +82,15 @@ impl Place {
         let vllm = VllmConfig {
             servers: servers.iter().map(|server| server.url.clone()).collect(),
             weights: self.by,
-            canary_gap: 1e-3,
+            canary_gap: Some(1e-3),
             ..VllmConfig::default()
         };
         SamplingConfig { max_tokens: 6, batch: 4, vllm: Some(vllm), ..SamplingConfig::default() }
     }
 
     pub fn start(&self, sampling: &SamplingConfig, policy: &Policy) -> Result<VllmEngine, TrainError> {
-        VllmEngine::start(VllmSetup { sampling, run: self.folder.path(), model: &self.model(), longest: 20 }, policy)
+        let (run, model) = (self.folder.path(), &self.model());
+        VllmEngine::start(VllmSetup { sampling, run, model, longest: 20, is_float32: true }, policy)
     }
 
     /// A trainer whose replies these servers sample.

@@ -238,6 +238,9 @@ impl ChatAttempt<'_> {
         if status == StatusCode::UNAUTHORIZED {
             message = format!("{message}; {}", self.connection.key_advice());
         }
+        if status == StatusCode::NOT_FOUND && !self.connection.address.path().contains("/v1/") {
+            message.push_str("; is `/v1` missing at the end of the address?");
+        }
         let after = after.and_then(|header| retry_after(&header));
         let body = serde_json::from_slice(&body).unwrap_or_default();
         self.refusal(Some(status), &body, &server_message, message, after)

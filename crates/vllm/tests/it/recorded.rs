@@ -62,7 +62,10 @@ async fn a_server_says_what_it_is() {
     assert_eq!((models[0].id.as_str(), &models[0].parent, models[0].max_model_len), ("policy", &None, Some(512)));
     let facts = replayed("server_info", async |server| server.facts().await).await.unwrap();
     let logprobs_mode = Some("processed_logprobs".to_owned());
-    assert_eq!(facts, ServerFacts { logprobs_mode, has_lora: Some(true), max_lora_rank: Some(8) });
+    assert_eq!(
+        facts,
+        ServerFacts { logprobs_mode, has_lora: Some(true), max_lora_rank: Some(8), is_float32: Some(true) }
+    );
     let text = "Größe 12 + 30 = 42\n  日本語 🙂";
     let tokens = replayed("tokenize", async |server| server.tokenize("policy", text).await).await.unwrap().unwrap();
     assert_eq!((tokens.len(), tokens[0]), (37, 38));

@@ -13,13 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::TinkerConfig;
+use crate::engine::AGAIN;
 use crate::engine::tinker::served_policy::ServedPolicy;
 use crate::engine::tinker::server_loss::{MEASURED_TOKENS, MeasuredLoss, measure_loss};
 use crate::engine::tinker::tokenizer_probe::{TokenizerCheck, check_tokenizer};
 use crate::engine::tinker::trainer::{CHECKPOINT, SavedModel, TinkerTrainer};
-
-/// What to do after a failure in the middle of a run.
-pub(super) const AGAIN: &str = "`--resume` continues the run from its last checkpoint";
 
 /// The text from which the tokens of the checks come.
 const TEXT: &str =
@@ -104,7 +102,8 @@ impl TinkerEngine {
         let Checked { session, new_model, tokenizer, loss } = checked.map_err(failed)?;
         if tokenizer == TokenizerCheck::NotShown {
             tracing::warn!(
-                "{}: nothing shows whether its tokenizer is that of the model at `model.path`",
+                "{}: nothing that it sampled shows whether its tokenizer is that of the model at `model.path`; make sure that it \
+                 serves this model",
                 config.server
             );
         }
@@ -177,7 +176,7 @@ async fn check(
 ) -> Result<Checked, String> {
     let text = |error: TinkerError| error.to_string();
     server.check_health().await.map_err(text)?;
-    let base_model = base_model(server, config.model.as_deref()).await?;
+    let base_model = base_model(server, config.model.as_deref(), policy).await?;
     if let Some(model_id) = earlier
         && let Err(error) = server.unload_model(model_id).await
     {
@@ -203,14 +202,21 @@ async fn check(
     Ok(Checked { session, new_model, tokenizer, loss })
 }
 
-/// The name of the base model on the server: the one that the config names, or the only one that the server offers.
-async fn base_model(server: &TinkerServer, named: Option<&str>) -> Result<String, String> {
+/// The name of the base model on the server: the one that the config names, or the only one that the server offers, which must
+/// have the name or the path of the model that the config trains.
+async fn base_model(server: &TinkerServer, named: Option<&str>, policy: &ServedPolicy) -> Result<String, String> {
     if let Some(name) = named {
         return server.require_model(name).await.map(|()| name.to_owned()).map_err(|e| e.to_string());
     }
     let offered = server.supported_models().await.map_err(|e| e.to_string())?;
     match offered.as_slice() {
-        [one] => Ok(one.clone()),
+        [one] if policy.is_called(one) => Ok(one.clone()),
+        [one] => Err(format!(
+            "{}: the server's only model is `{one}`, and `model.path` is {}. If they are the same model, write \
+             `train.tinker.model: {one}`",
+            server.url(),
+            policy.name()
+        )),
         [] => Err(format!("{}: the server offers no model", server.url())),
         several => Err(format!(
             "{}: the server offers several models ({}); name the one at `model.path` in `model`",

@@ -8,8 +8,9 @@ use rlar_tinker::{RemoteSampler, SampleRequest, SampledSequence, StopAt, StopRea
 use tokio::task::JoinSet;
 
 use crate::config::SamplingConfig;
+use crate::engine::AGAIN;
 use crate::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError};
-use crate::engine::tinker::connect::{AGAIN, TinkerShared};
+use crate::engine::tinker::connect::TinkerShared;
 
 /// Seeds of requests are below this number, so that those of the further replies, which count up from it, fit into 31 bits.
 const SEEDS: u64 = 1 << 30;

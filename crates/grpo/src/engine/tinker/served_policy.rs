@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use rlar_policy::{PolicyError, Tokenizer, load_tokenizer};
+use rlar_policy::{ModelSource, PolicyError, Tokenizer, load_tokenizer};
 use serde::Deserialize;
 
-/// What this process needs to know of a policy whose weights are on a server: how it reads a text.
+/// What this process needs to know of a policy whose weights are on a server: what it is called and how it reads a text.
 #[derive(Clone, Debug)]
 pub struct ServedPolicy {
+    /// Where its tokenizer and `config.json` are.
+    pub source: ModelSource,
     /// The tokenizer, with chat template and end tokens.
     pub tokenizer: Tokenizer,
     /// Length of the longest sequence that the policy can process, in tokens.
@@ -24,9 +26,10 @@ struct ModelSizes {
 }
 
 impl ServedPolicy {
-    /// Reads the tokenizer's files and the `config.json` of a Hugging Face folder. Its weights are not read and may be absent;
+    /// Reads the tokenizer's files and the `config.json` of a model's folder. Its weights are not read and may be absent;
     /// the model may be one that rlar itself cannot compute.
-    pub fn load(folder: &Path) -> Result<Self, PolicyError> {
+    pub fn load(source: ModelSource) -> Result<Self, PolicyError> {
+        let folder = source.path.as_path();
         let path = folder.join("config.json");
         let message =
             |what: String| PolicyError::Request(format!("{}: {what}; a served model needs it here", path.display()));
@@ -41,6 +44,18 @@ impl ServedPolicy {
             );
             return Err(PolicyError::Request(format!("{}: {what}", path.display())));
         }
-        Ok(Self { tokenizer, positions, vocabulary })
+        Ok(Self { source, tokenizer, positions, vocabulary })
+    }
+
+    /// The id on the Hub, or the path.
+    pub fn name(&self) -> String {
+        let ModelSource { path, repository } = &self.source;
+        repository.as_ref().map_or_else(|| path.display().to_string(), |repository| repository.id.clone())
+    }
+
+    /// Whether a server's name of a model is this policy's: the same id or path, or another path of the same folder.
+    pub fn is_called(&self, name: &str) -> bool {
+        let path = |path: &Path| std::fs::canonicalize(path).ok();
+        name == self.name() || path(Path::new(name)).is_some_and(|named| path(&self.source.path) == Some(named))
     }
 }

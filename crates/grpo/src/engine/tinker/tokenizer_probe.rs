@@ -10,17 +10,20 @@ use crate::engine::tinker::served_policy::ServedPolicy;
 /// Number of tokens that are sampled.
 const SAMPLED: usize = 64;
 
-/// Number of samples in which a text is looked for.
-const SAMPLES: u32 = 4;
+/// Temperatures of the samples in which a text is looked for. Some are high, because tokenizers differ in rare tokens first.
+const TEMPERATURES: [f32; 4] = [1.0, 3.0, 1.0, 3.0];
 
-/// Length of the stop text, in bytes.
+/// Least length of a stop text, in bytes.
 const STOP_TEXT: usize = 3;
+
+/// Largest number of tokens of a stop text.
+const STOP_TOKENS: usize = 16;
 
 /// What was found out about a server's tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenizerCheck {
-    /// It ends a text where the policy's tokenizer does.
+    /// It ends every text that was tried where the policy's tokenizer does.
     Same,
     /// Nothing: the sampled tokens have no text that can be looked for, or the same seed gives other tokens.
     NotShown,
@@ -35,26 +38,30 @@ struct StopText {
 }
 
 /// Samples some tokens, and samples them again with a text of theirs as a stop text: a server with the policy's tokenizer ends
-/// the second sample with the token at which the policy's tokenizer completes this text. The error says what is wrong.
+/// the second sample with the token at which the policy's tokenizer completes this text. All samples must agree. The error says
+/// what is wrong.
 pub(super) async fn check_tokenizer(
     sampler: &RemoteSampler,
     policy: &ServedPolicy,
     prompt: &[u32],
 ) -> Result<TokenizerCheck, String> {
     let max_tokens = SAMPLED.min(policy.positions.saturating_sub(prompt.len())).max(1) as u32;
-    for seed in 1..=SAMPLES {
+    let mut check = TokenizerCheck::NotShown;
+    for (seed, temperature) in (1..).zip(TEMPERATURES) {
         let stop = StopAt::Tokens(Vec::new());
-        let request = SampleRequest { prompt: prompt.to_vec(), count: 1, max_tokens, temperature: 1.0, seed, stop };
+        let request = SampleRequest { prompt: prompt.to_vec(), count: 1, max_tokens, temperature, seed, stop };
         let whole = sampled(sampler, &request).await?;
         if let Some(token) = whole.tokens.iter().find(|token| **token as usize >= policy.vocabulary) {
             let vocabulary = policy.vocabulary;
             return Err(format!("it sampled token {token}, and the model at `model.path` has {vocabulary} tokens"));
         }
-        if let Some(stop) = stop_text(&policy.tokenizer, &whole.tokens).map_err(|e| e.to_string())? {
-            return compare(sampler, request, &whole, &stop).await;
+        if let Some(stop) = stop_text(&policy.tokenizer, &whole.tokens).map_err(|e| e.to_string())?
+            && compare(sampler, request, &whole, &stop).await? == TokenizerCheck::Same
+        {
+            check = TokenizerCheck::Same;
         }
     }
-    Ok(TokenizerCheck::NotShown)
+    Ok(check)
 }
 
 /// Samples the same tokens again with a stop text.
@@ -85,20 +92,33 @@ async fn sampled(sampler: &RemoteSampler, request: &SampleRequest) -> Result<Sam
     sequences.into_iter().next().ok_or_else(|| "it sampled nothing".to_owned())
 }
 
-/// The first text of printable ASCII characters that occurs nowhere before the token with which it ends. Tokens behind an end
-/// token are not looked at: special tokens have no text here, and may have one on a server.
+/// The text of as many tokens as possible that is complete with the last of them: printable ASCII that occurs nowhere before.
+/// Added tokens are in no such text, because they have none here and may have one on a server.
 fn stop_text(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Option<StopText>, PolicyError> {
-    let ends = tokens.iter().position(|token| tokenizer.eos().contains(token)).unwrap_or(tokens.len());
-    for end in 2..=ends {
-        let text = tokenizer.decode(&tokens[..end])?;
-        let Some(at) = text.len().checked_sub(STOP_TEXT) else { continue };
-        let Some(last) = text.get(at..).filter(|last| last.bytes().all(|b| b == b' ' || b.is_ascii_graphic())) else {
+    let added = tokenizer.added_tokens();
+    let is_added = |token: u32| added.iter().any(|(id, _)| *id == token);
+    let prefixes: Result<Vec<String>, PolicyError> =
+        (0..=tokens.len()).map(|end| tokenizer.decode(&tokens[..end])).collect();
+    let prefixes = prefixes?;
+    let (mut best, mut most) = (None, 0);
+    for end in 1..=tokens.len() {
+        let whole = &prefixes[end];
+        if prefixes[end - 1].len() >= whole.len() {
             continue;
-        };
-        let before = tokenizer.decode(&tokens[..end - 1])?;
-        if text.find(last) == Some(at) && text.starts_with(&before) && before.len() < text.len() {
-            return Ok(Some(StopText { text: last.to_owned(), tokens: end }));
+        }
+        for start in (end.saturating_sub(STOP_TOKENS)..end).rev() {
+            let Some(text) = whole.strip_prefix(prefixes[start].as_str()).filter(|_| !is_added(tokens[start])) else {
+                break;
+            };
+            if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+                break;
+            }
+            let is_first = whole.find(text) == Some(prefixes[start].len());
+            let is_in_added = added.iter().any(|(_, special)| special.contains(text));
+            if text.len() >= STOP_TEXT && is_first && !is_in_added && end - start > most {
+                (best, most) = (Some(StopText { text: text.to_owned(), tokens: end }), end - start);
+            }
         }
     }
-    Ok(None)
+    Ok(best)
 }

@@ -1,6 +1,6 @@
 //! What a server must be before it gets weights: a vLLM of a known version, with the right model, tokenizer and settings.
 
-use rlar_vllm::{OLDEST, ServedModel, VllmServer};
+use rlar_vllm::{OLDEST, ServedModel, VllmError, VllmServer};
 
 use crate::config::PublishBy;
 
@@ -31,10 +31,22 @@ pub(super) struct TokenizedProbe {
 /// A text that tokenizers cut in different ways.
 pub(super) const PROBE: &str = "Größe: 12.5 + 30 = 42;\n\n\tfn main() {}  it's 日本語 🙂 \u{a0}Ω";
 
+/// A server that can be used.
+#[derive(Clone, Debug)]
+pub(super) struct AdmittedServer {
+    /// The name of its base model.
+    pub base: String,
+    /// Whether it computes in single precision.
+    pub is_float32: bool,
+}
+
 impl Requirements {
-    /// Checks a server. Returns the name of its base model; the error says how to start vLLM.
-    pub async fn check(&self, server: &VllmServer) -> Result<String, String> {
-        let text = |error: rlar_vllm::VllmError| error.to_string();
+    /// Checks a server. The error says how to start vLLM.
+    pub async fn check(&self, server: &VllmServer) -> Result<AdmittedServer, String> {
+        let text = |error: VllmError| match error {
+            VllmError::KeyRefused { .. } => format!("{error}, in the variable that `sampling.vllm.api_key_env` names"),
+            _ => error.to_string(),
+        };
         let fault = |why: String| Err(format!("{}: {why}", server.url()));
         let version = server.version().await.map_err(text)?;
         let oldest = OLDEST;
@@ -46,6 +58,13 @@ impl Requirements {
             Ok(base) => base,
             Err(why) => return fault(why),
         };
+        let tokens = server.tokenize(&base.id, self.probe.text).await.map_err(text)?;
+        if tokens.is_some_and(|tokens| tokens != self.probe.tokens) {
+            return fault(format!(
+                "the tokenizer of its model `{}` is not that of `model.path`; serve the model that is trained",
+                base.id
+            ));
+        }
         if let Some(longest) = base.max_model_len.filter(|longest| *longest < self.longest) {
             let needed = self.longest;
             return fault(format!(
@@ -69,14 +88,7 @@ impl Requirements {
                 ));
             }
         }
-        let tokens = server.tokenize(&base.id, self.probe.text).await.map_err(text)?;
-        if tokens.is_some_and(|tokens| tokens != self.probe.tokens) {
-            return fault(format!(
-                "the tokenizer of its model `{}` is not that of `model.path`; serve the model that is trained",
-                base.id
-            ));
-        }
-        Ok(base.id.clone())
+        Ok(AdmittedServer { base: base.id.clone(), is_float32: facts.is_float32 == Some(true) })
     }
 
     /// The base model of a server among the models that it serves.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::TrainError;
 use crate::config::{PublishBy, SamplingConfig, VllmConfig};
+use crate::engine::AGAIN;
 use crate::engine::vllm::admission::{PROBE, Requirements, TokenizedProbe};
 use crate::engine::vllm::canary::Canary;
 use crate::engine::vllm::sampler::VllmSampler;
@@ -21,6 +22,12 @@ use crate::engine::vllm::weights_folder::WeightsFolder;
 
 /// How often a server is asked to continue the canary's prompt while connections break.
 const CANARIES: u32 = 4;
+
+/// The largest difference on the canary, in nats, where the config gives none.
+const CANARY_GAP: f64 = 0.05;
+
+/// The same where server and trainer compute in single precision.
+const CANARY_GAP_FLOAT32: f64 = 0.0005;
 
 /// vLLM servers that sample with the weights that are published to them. Clones are the same servers.
 #[derive(Clone, Debug)]
@@ -45,6 +52,8 @@ pub(super) struct VllmShared {
     session: String,
     requirements: Requirements,
     canary: Canary,
+    /// Whether the policy computes in single precision throughout.
+    is_float32: bool,
     /// The weights that were published last.
     published: Mutex<Option<PublishedWeights>>,
 }
@@ -67,6 +76,8 @@ pub struct VllmSetup<'a> {
     pub model: &'a Path,
     /// Longest sequence that is sampled, prompt and reply together, in tokens.
     pub longest: usize,
+    /// Whether the policy computes in single precision throughout.
+    pub is_float32: bool,
 }
 
 /// Why a server did not get weights.
@@ -150,6 +161,7 @@ impl VllmEngine {
             session: format!("{:016x}", RandomState::new().build_hasher().finish()),
             requirements,
             canary,
+            is_float32: setup.is_float32,
             published: Mutex::new(None),
         };
         let engine = Self { shared: Arc::new(shared) };
@@ -176,7 +188,8 @@ impl VllmEngine {
         self.publish_as(&label, policy)?;
         if !servers.has_ready(&label) && !self.publish_to_started(&label, policy)? {
             let faults = servers.faults(&label).join("; ");
-            let message = format!("no server can sample with the weights after step {weight_version}: {faults}");
+            let message =
+                format!("no server can sample with the weights after step {weight_version}: {faults} ({AGAIN})");
             return Err(TrainError::Vllm { message });
         }
         // Only servers that start again need the weights again.
@@ -293,13 +306,13 @@ impl VllmShared {
             let why = format!("{}: its weights are unknown since a call failed; restart it", server.url());
             return Err(Refusal { why, is_wrecked: true });
         }
-        let base = if let Some(base) = self.servers.base(index).filter(|_| is_known) {
-            base
+        let base = if let Some(admitted) = self.servers.admitted(index).filter(|_| is_known) {
+            admitted.base
         } else {
-            let base = self.requirements.check(server).await.map_err(Refusal::harmless)?;
-            self.servers.set_base(index, base.clone());
+            let admitted = self.requirements.check(server).await.map_err(Refusal::harmless)?;
+            self.servers.set_admitted(index, admitted.clone());
             server.set_weight_version(&format!("{}-connected", self.session)).await?;
-            base
+            admitted.base
         };
         let model = match self.replace_weights(server, loading, base).await {
             Ok(model) => model,
@@ -372,14 +385,17 @@ impl VllmShared {
         let url = self.servers.all[index].url();
         let gap = self.canary.gap(policy, &loaded.continuation);
         let gap = gap.map_err(|why| Refusal::harmless(format!("{url}: {why}; it serves another model")))?;
-        let most = self.settings.canary_gap;
+        let is_float32 = self.is_float32 && self.servers.admitted(index).is_some_and(|server| server.is_float32);
+        let default = if is_float32 { CANARY_GAP_FLOAT32 } else { CANARY_GAP };
+        let most = self.settings.canary_gap.unwrap_or(default);
         if gap <= most {
             return Ok(loaded.model);
         }
         Err(Refusal::harmless(format!(
             "{url}: its log-probs on the canary differ from the trainer's by {gap:.3e} nats on average, more than \
-             `sampling.vllm.canary_gap`, {most}: it has the weights or cached keys and values of another step or model, or \
-             computes in another precision"
+             `sampling.vllm.canary_gap`, {most}: it has the weights or cached keys and values of another step, run or model, or \
+             computes in another precision. Restart the server with the model that is trained; of a model with tied \
+             embeddings, a vLLM on a CPU does not reload all weights"
         )))
     }
 }

@@ -8,6 +8,7 @@ use rlar_vllm::{EndReason, GeneratedTokens, TokensRequest};
 use tokio::task::JoinSet;
 
 use crate::config::SamplingConfig;
+use crate::engine::AGAIN;
 use crate::engine::sampler::{FinishedReply, SampledReply, Sampler, SamplerError};
 use crate::engine::vllm::publish::{VllmEngine, VllmShared};
 
@@ -117,7 +118,10 @@ impl VllmSampler {
     fn end_of_servers(&self) -> Option<SamplerError> {
         let servers = &self.shared().servers;
         let have_ended = servers.started.is_some() && !servers.has_ready(&self.label);
-        have_ended.then(|| SamplerError::Request { request: 0, message: servers.faults(&self.label).join("; ") })
+        have_ended.then(|| {
+            let faults = servers.faults(&self.label).join("; ");
+            SamplerError::Request { request: 0, message: format!("{faults} ({AGAIN})") }
+        })
     }
 }
 
@@ -137,6 +141,7 @@ impl Sampler for VllmSampler {
             let mut tasks = self.tasks(requests, &settings);
             tasks.retain(|task| replies[task.request][task.index].is_none());
             let mut on_result = |TaskResult { request, index, result }: TaskResult| {
+                let result = result.map_err(|message| format!("{message} ({AGAIN})"));
                 let reply = result.and_then(|generated| self.reply(generated, &settings));
                 let reply = reply.map_err(|message| SamplerError::Request { request, message })?;
                 reply.tokens.iter().for_each(|_| progress.add_token());

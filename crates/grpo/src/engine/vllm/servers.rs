@@ -6,6 +6,7 @@ use std::time::Duration;
 use rlar_net::{LeastOutstanding, ServerLease};
 use rlar_vllm::{EndReason, GeneratedTokens, TokensRequest, VllmError, VllmServer};
 
+use crate::engine::vllm::admission::AdmittedServer;
 use crate::engine::vllm::started::StartedServers;
 
 /// How often a reply is tried, by all servers together.
@@ -27,8 +28,8 @@ pub(super) struct Servers {
 /// What a server does.
 #[derive(Clone, Debug)]
 struct SamplingState {
-    /// The name of its base model; `None` before it was checked.
-    base: Option<String>,
+    /// What the checks found; `None` before it was checked.
+    admitted: Option<AdmittedServer>,
     /// Whether it has ever sampled.
     has_sampled: bool,
     health: ServerHealth,
@@ -65,7 +66,7 @@ impl Servers {
     pub fn new(all: Vec<VllmServer>, started: Option<StartedServers>) -> Self {
         let state = |server: &VllmServer| {
             let why = format!("{}: it has no weights of this run yet", server.url());
-            SamplingState { base: None, has_sampled: false, health: ServerHealth::Lost { why, is_wrecked: false } }
+            SamplingState { admitted: None, has_sampled: false, health: ServerHealth::Lost { why, is_wrecked: false } }
         };
         let states = Mutex::new(all.iter().map(state).collect());
         let routing = LeastOutstanding::new(all.len());
@@ -82,14 +83,14 @@ impl Servers {
         matches!(self.lock()[index].health, ServerHealth::Lost { is_wrecked: true, .. })
     }
 
-    /// The name of a server's base model; `None` before the server was checked.
-    pub fn base(&self, index: usize) -> Option<String> {
-        self.lock()[index].base.clone()
+    /// What the checks of a server found; `None` before it was checked.
+    pub fn admitted(&self, index: usize) -> Option<AdmittedServer> {
+        self.lock()[index].admitted.clone()
     }
 
-    /// Keeps the name of the base model of a server that was checked.
-    pub fn set_base(&self, index: usize, base: String) {
-        self.lock()[index].base = Some(base);
+    /// Keeps what the checks of a server found.
+    pub fn set_admitted(&self, index: usize, admitted: AdmittedServer) {
+        self.lock()[index].admitted = Some(admitted);
     }
 
     /// Sets the state of a server. Its loss and its return are a warning each.

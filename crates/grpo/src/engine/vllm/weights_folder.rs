@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rlar_policy::Policy;
-use rlar_run::{RunError, write_atomic};
+use rlar_run::write_atomic;
 
 use crate::TrainError;
 use crate::config::PublishBy;
@@ -31,11 +31,12 @@ impl WeightsFolder {
             PublishBy::Reload => policy.merged()?.files()?,
         };
         let path = parent.join(label);
-        let io = |action: &'static str| {
-            let path = path.clone();
-            move |source| RunError::Io { path, action, source }
-        };
-        fs::create_dir_all(&path).map_err(io("cannot create"))?;
+        fs::create_dir_all(&path).map_err(|error| TrainError::Vllm {
+            message: format!(
+                "`path`: {}: cannot be created: {error}. Name a folder that this process can write to and the servers can read",
+                path.display()
+            ),
+        })?;
         let folder = Self { path: path.clone() };
         for (name, contents) in &files {
             write_atomic(&path.join(name), contents)?;
