@@ -74,5 +74,5 @@ pub use log::LlmLog;
 pub use openai::{OpenAi, OpenAiSettings};
 pub use progress::ChatProgress;
 pub use record::Record;
-pub use repetition::{Repetition, runaway_repetition};
+pub use repetition::{GrowingText, Repetition, runaway_repetition};
 pub use replay::Replay;

@@ -82,13 +82,14 @@ fn common_prefixes(text: &[u8]) -> Vec<usize> {
 
 /// A text that grows and is watched for runaway repetition.
 #[derive(Debug, Default)]
-pub(crate) struct GrowingText {
+pub struct GrowingText {
     text: String,
     /// The length of the text when it was last checked for repetition, in bytes.
     checked: usize,
 }
 
 impl GrowingText {
+    /// The text, up to the end of the first unit of a repetition.
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -4,10 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
-use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, PrefixCache, Sample, Sampling, Turn};
+use rlar_net::llm::{ChatReply, ChatRequest, GrowingText, Llm, LlmError};
+use rlar_policy::{
+    ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, PrefixCache, Sample, Sampling, StreamControl,
+    TokenEvent, Turn,
+};
 use rlar_run::sha256;
 use serde_json::json;
+
+/// Number of questions that wait for the model at a time, for each place in its batch. With more than one, a place that becomes
+/// free is taken at once, while a long reply goes on.
+const WAITING: usize = 4;
 
 /// Number of tokens whose keys and values are kept for prompts that begin in the same way.
 const KEPT_TOKENS: usize = 4096;
@@ -15,7 +22,7 @@ const KEPT_TOKENS: usize = 4096;
 /// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that wait at the same
 /// time are answered in one batch, and what a prompt has in common with an earlier one, such as instructions and examples, is
 /// not read again. Functions that the reply may call are described in the first message, and a call is expected as JSON text.
-/// A schema of the reply does not constrain decoding.
+/// A schema of the reply does not constrain decoding. A reply that begins to repeat itself without end is cut.
 #[derive(Debug)]
 pub struct LocalLlm {
     policy: Policy,
@@ -34,7 +41,7 @@ pub struct LocalLlm {
 struct Queue {
     waiting: Vec<Question>,
     /// By the number of the question; the error is a message.
-    answers: HashMap<u64, Result<Sample, String>>,
+    answers: HashMap<u64, Result<Answer, String>>,
     /// Whether a caller runs a batch.
     is_busy: bool,
     /// The number of the next question.
@@ -48,9 +55,18 @@ struct Question {
     sampling: Sampling,
 }
 
+/// A reply.
+#[derive(Clone, Debug)]
+struct Answer {
+    text: String,
+    tokens: u64,
+    /// As servers name it: `stop`, `length` or `repetition`.
+    finish: &'static str,
+}
+
 impl LocalLlm {
     /// Loads a chat model onto a device, such as `cpu`, from a Hugging Face folder or a GGUF file. The model needs a
-    /// chat template. At most `concurrency` requests are answered in one batch.
+    /// chat template. At most `concurrency` replies are written at a time.
     pub fn load(path: &Path, device: &str, concurrency: usize) -> Result<Self, PolicyError> {
         let policy = Policy::load_frozen(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
@@ -113,7 +129,7 @@ impl LocalLlm {
 
     /// Answers a question, together with those that wait at the same time: the first caller that finds no batch running runs
     /// one, and the others wait for it.
-    fn answer(&self, request: GenerationRequest, sampling: Sampling) -> Result<Sample, String> {
+    fn answer(&self, request: GenerationRequest, sampling: Sampling) -> Result<Answer, String> {
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
@@ -140,7 +156,7 @@ struct Batch<'a> {
     numbers: Vec<u64>,
     requests: Vec<GenerationRequest>,
     sampling: Sampling,
-    answers: HashMap<u64, Result<Sample, String>>,
+    answers: HashMap<u64, Result<Answer, String>>,
 }
 
 impl<'a> Batch<'a> {
@@ -150,7 +166,7 @@ impl<'a> Batch<'a> {
         let sampling = queue.waiting.first().map(|first| first.sampling.clone()).unwrap_or_default();
         let (mut numbers, mut requests, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for question in queue.waiting.drain(..) {
-            if question.sampling == sampling && numbers.len() < llm.concurrency {
+            if question.sampling == sampling {
                 numbers.push(question.number);
                 requests.push(question.request);
             } else {
@@ -163,12 +179,30 @@ impl<'a> Batch<'a> {
 
     fn run(mut self) {
         let engine = self.llm.policy.engine(self.llm.concurrency).with_prefixes(&self.llm.prefixes);
-        let answers: Vec<Result<Sample, String>> = match engine.generate(&self.requests, &self.sampling) {
-            Ok(samples) => samples.into_iter().flatten().map(Ok).collect(),
+        let mut texts: Vec<GrowingText> = self.requests.iter().map(|_| GrowingText::default()).collect();
+        let mut repeats = vec![false; texts.len()];
+        let mut on_token = |event: TokenEvent| {
+            repeats[event.request] |= texts[event.request].push(event.text);
+            if repeats[event.request] { StreamControl::EndSequence } else { StreamControl::Continue }
+        };
+        let answers: Vec<Result<Answer, String>> = match engine.stream(&self.requests, &self.sampling, &mut on_token) {
+            Ok(samples) => {
+                let samples = samples.into_iter().flatten().zip(texts.iter().zip(&repeats));
+                samples.map(|(sample, (text, repeats))| Ok(answer(sample, text, *repeats))).collect()
+            }
             Err(error) => vec![Err(error.to_string()); self.numbers.len()],
         };
         self.answers = self.numbers.iter().copied().zip(answers).collect();
     }
+}
+
+/// The reply of a sample whose text is known. With `repeats`, the text was cut where it began to repeat itself.
+fn answer(sample: Sample, text: &GrowingText, repeats: bool) -> Answer {
+    let tokens = sample.tokens.len() as u64;
+    if repeats {
+        return Answer { text: text.as_str().to_owned(), tokens, finish: "repetition" };
+    }
+    Answer { text: sample.text, tokens, finish: if sample.finish == Finish::Stop { "stop" } else { "length" } }
 }
 
 impl Drop for Batch<'_> {
@@ -201,20 +235,14 @@ impl Llm for LocalLlm {
         };
         // Equal requests get equal random numbers.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
-        let sample =
+        let Answer { text, tokens, finish } =
             self.answer(GenerationRequest { prompt, seeds: vec![seed] }, sampling).map_err(|why| self.error(&why))?;
-        let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
-        Ok(ChatReply {
-            text: sample.text,
-            calls: Vec::new(),
-            prompt_tokens,
-            completion_tokens: sample.tokens.len() as u64,
-            finish: finish.into(),
-        })
+        let finish = finish.to_owned();
+        Ok(ChatReply { text, calls: Vec::new(), prompt_tokens, completion_tokens: tokens, finish })
     }
 
     fn concurrency(&self) -> usize {
-        self.concurrency
+        WAITING * self.concurrency
     }
 
     fn context(&self) -> Option<u64> {

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError};
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, runaway_repetition};
 use rlar_oracles::{model, needs_models};
 use rlar_policy::{ComputeDevice, ModelConfig, Policy, Tokenizer};
 use rlar_rewards::agents::offered::OfferedTool;
@@ -53,11 +53,11 @@ fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
     println!("classify {classify:?}, select {:?}", counts(&agents, "select"));
 }
 
-/// Writes a chat model with random weights.
-fn random_chat_model(folder: &Path) {
+/// Writes a chat model with random weights and this context, in tokens.
+fn random_chat_model(folder: &Path, context: usize) {
     let config = ModelConfig::new(json!({
         "model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": context,
         "rope_theta": 10000.0, "rms_norm_eps": 1e-5,
     }));
     let tokenizer = Tokenizer::train(["France Italy Peru Japan Kenya Norway capital of a country"], 300).unwrap();
@@ -73,7 +73,7 @@ fn random_chat_model(folder: &Path) {
 #[test]
 fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
     let folder = tempfile::tempdir().unwrap();
-    random_chat_model(folder.path());
+    random_chat_model(folder.path(), 256);
     let countries = ["France", "Italy", "Peru", "Japan", "Kenya", "Norway"];
     let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
     let request = |i: usize| ChatRequest {
@@ -110,6 +110,18 @@ fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
     });
 }
 
+#[test]
+fn a_reply_that_repeats_itself_without_end_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    random_chat_model(folder.path(), 4096);
+    let llm = LocalLlm::load(folder.path(), "cpu", 2).unwrap();
+    let messages = vec![ChatMessage { role: "user".into(), content: "The capital of France".into() }];
+    let reply = llm.chat(&ChatRequest { messages, max_tokens: 4000, ..ChatRequest::default() }).unwrap();
+    assert_eq!(reply.finish, "repetition", "{reply:?}");
+    assert!(reply.completion_tokens < 4000 && !reply.text.is_empty(), "{reply:?}");
+    assert_eq!(runaway_repetition(&reply.text), None, "one unit is left");
+}
+
 /// Opens a local model as a config does.
 fn opened(folder: &Path, context: Option<u64>) -> Arc<dyn Llm> {
     let no_exchanges = |name: &str| -> Result<Exchanges, RewardError> { panic!("{name} is asked for") };
@@ -120,7 +132,7 @@ fn opened(folder: &Path, context: Option<u64>) -> Arc<dyn Llm> {
 #[test]
 fn prompt_and_reply_of_a_local_model_share_the_context_that_is_configured() {
     let folder = tempfile::tempdir().unwrap();
-    random_chat_model(folder.path());
+    random_chat_model(folder.path(), 256);
     let request = |country: &str| ChatRequest {
         messages: vec![ChatMessage { role: "user".into(), content: format!("The capital of {country}") }],
         max_tokens: 20,
