@@ -83,35 +83,54 @@ impl<'a> Engine<'a> {
         on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
     ) -> Result<Vec<Vec<Sample>>, PolicyError> {
         self.check(requests, sampling)?;
-        in_pool(|| self.run(requests, sampling, on_token))
+        let mut waiting = requests.iter().cloned();
+        let mut samples = self.serve(&mut || waiting.next(), sampling, on_token)?;
+        let unstarted = |r: &GenerationRequest| vec![Sample::empty(Finish::Cancelled); r.seeds.len()];
+        samples.extend(requests[samples.len()..].iter().map(unstarted));
+        Ok(samples)
+    }
+
+    /// Samples as [`Engine::stream`] does, continuations of requests that come while others go on: `next` is asked for one when
+    /// there is a place in the batch, and ends the work by giving none when no sequence is left. Requests are numbered in the
+    /// order in which they come. Returns the samples of those that were started. A prompt that is empty or too long ends all.
+    pub fn serve(
+        &self,
+        next: &mut (dyn FnMut() -> Option<GenerationRequest> + Send),
+        sampling: &Sampling,
+        on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
+    ) -> Result<Vec<Vec<Sample>>, PolicyError> {
+        in_pool(|| self.run(next, sampling, on_token))
     }
 
     fn run(
         &self,
-        requests: &[GenerationRequest],
+        next: &mut (dyn FnMut() -> Option<GenerationRequest> + Send),
         sampling: &Sampling,
         on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
     ) -> Result<Vec<Vec<Sample>>, PolicyError> {
-        let mut done: Vec<Vec<Option<Sample>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
-        let mut waiting = 0;
+        let (mut requests, mut done): (Vec<GenerationRequest>, Vec<Vec<Option<Sample>>>) = (Vec::new(), Vec::new());
+        let mut waiting = next();
         let mut active: Vec<ActiveSequence> = Vec::new();
         let mut cache = self.decoder.cache();
         let mut ending = false;
-        while !ending && (waiting < requests.len() || !active.is_empty()) {
+        while !ending && (waiting.is_some() || !active.is_empty()) {
             let mut joining = Vec::new();
             let mut taken = active.len();
-            while waiting < requests.len() && (taken == 0 || taken + requests[waiting].seeds.len() <= self.batch) {
-                taken += requests[waiting].seeds.len();
-                joining.push(waiting);
-                waiting += 1;
+            while let Some(request) = waiting.take_if(|r| taken == 0 || taken + r.seeds.len() <= self.batch) {
+                self.check_prompt(&request)?;
+                taken += request.seeds.len();
+                joining.push(requests.len());
+                done.push(vec![None; request.seeds.len()]);
+                requests.push(request);
+                waiting = next();
             }
             let first = if joining.is_empty() {
                 let last: Vec<u32> = active.iter().filter_map(|a| a.sample.tokens.last().copied()).collect();
                 let hidden = self.decoder.extend(&last, &vec![1; last.len()], &mut cache);
-                draw(&values(self.decoder.logits(&hidden)), &mut active, requests, sampling)?;
+                draw(&values(self.decoder.logits(&hidden)), &mut active, &requests, sampling)?;
                 0
             } else {
-                let (joined, new) = self.prefill(requests, &joining, sampling)?;
+                let (joined, new) = self.prefill(&requests, &joining, sampling)?;
                 cache.join(joined);
                 let first = active.len();
                 active.extend(new);
@@ -135,6 +154,9 @@ impl<'a> Engine<'a> {
                 let mut old: Vec<Option<ActiveSequence>> = active.into_iter().map(Some).collect();
                 active = keep.iter().filter_map(|i| old[*i].take()).collect();
             }
+            if waiting.is_none() && active.len() < self.batch {
+                waiting = next();
+            }
         }
         for mut a in active {
             done[a.request][a.index] = Some(a.end(self.tokenizer, sampling, Finish::Cancelled)?);
@@ -147,14 +169,17 @@ impl<'a> Engine<'a> {
 
     fn check(&self, requests: &[GenerationRequest], sampling: &Sampling) -> Result<(), PolicyError> {
         sampling.check().map_err(PolicyError::Sampling)?;
-        let positions = self.decoder.config().max_position_embeddings;
-        for r in requests {
-            if r.prompt.is_empty() || r.prompt.len() >= positions {
-                return Err(PolicyError::PromptLength { tokens: r.prompt.len(), most: positions - 1 });
-            }
-        }
+        requests.iter().try_for_each(|request| self.check_prompt(request))?;
         let plan = self.plan(requests, sampling);
         if plan.is_too_large() { Err(PolicyError::Memory(plan)) } else { Ok(()) }
+    }
+
+    fn check_prompt(&self, request: &GenerationRequest) -> Result<(), PolicyError> {
+        let (tokens, positions) = (request.prompt.len(), self.decoder.config().max_position_embeddings);
+        if tokens == 0 || tokens >= positions {
+            return Err(PolicyError::PromptLength { tokens, most: positions - 1 });
+        }
+        Ok(())
     }
 
     /// Starts the requests with the indices `which`: runs each prompt once, copies its keys and values to every

@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rlar_policy::ops::kernels::has_bf16;
 use rlar_policy::ops::{Ops, Products};
-use rlar_policy::{Engine, Finish, GenerationRequest, PrefixCache, Sampling, Sequence, StreamControl, sample_token};
+use rlar_policy::{
+    Engine, Finish, GenerationRequest, PrefixCache, Sample, Sampling, Sequence, StreamControl, TokenEvent, sample_token,
+};
 
 use crate::tiny;
 
@@ -100,6 +103,26 @@ fn sequences_that_join_a_running_batch_are_sampled_as_if_they_were_alone() {
             }
         }
     }
+}
+
+#[test]
+fn a_request_that_comes_while_others_go_on_is_sampled_as_if_it_were_alone() {
+    let policy = tiny::policy();
+    let heard = AtomicUsize::new(0);
+    let (mut coming, expected) = (requests().into_iter(), policy.engine(6).generate(&requests(), &sampling()).unwrap());
+    let mut next = || {
+        // The first comes at once, the others after some tokens.
+        let due = 3 * (requests().len() - coming.len());
+        (heard.load(Ordering::Relaxed) >= due).then(|| coming.next()).flatten()
+    };
+    let mut on_token = |_: TokenEvent| {
+        heard.fetch_add(1, Ordering::Relaxed);
+        StreamControl::Continue
+    };
+    let samples = policy.engine(6).serve(&mut next, &sampling(), &mut on_token).unwrap();
+    let tokens =
+        |samples: &[Vec<Sample>]| -> Vec<Vec<u32>> { samples.iter().flatten().map(|s| s.tokens.clone()).collect() };
+    assert_eq!(tokens(&samples), tokens(&expected));
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! A local chat model, used as the language model of agents and judges.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rlar_net::llm::{ChatReply, ChatRequest, GrowingText, Llm, LlmError};
 use rlar_policy::{
-    ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, PrefixCache, Sample, Sampling, StreamControl,
-    TokenEvent, Turn,
+    ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, PrefixCache, Sampling, StreamControl, TokenEvent,
+    Turn,
 };
 use rlar_run::sha256;
 use serde_json::json;
-
-/// Number of questions that wait for the model at a time, for each place in its batch. With more than one, a place that becomes
-/// free is taken at once, while a long reply goes on.
-const WAITING: usize = 4;
 
 /// Number of tokens whose keys and values are kept for prompts that begin in the same way.
 const KEPT_TOKENS: usize = 4096;
@@ -25,24 +22,30 @@ const KEPT_TOKENS: usize = 4096;
 /// A schema of the reply does not constrain decoding. A reply that begins to repeat itself without end is cut.
 #[derive(Debug)]
 pub struct LocalLlm {
+    model: Arc<Model>,
+    /// Number of tokens that prompt and reply share.
+    context: u64,
+}
+
+/// The model with its questions.
+#[derive(Debug)]
+struct Model {
     policy: Policy,
     prefixes: PrefixCache,
     queue: Mutex<Queue>,
-    /// Signalled when a batch has ended.
-    ended: Condvar,
+    /// Signalled when an answer is complete.
+    answered: Condvar,
     name: String,
-    /// Number of tokens that prompt and reply share.
-    context: u64,
     concurrency: usize,
 }
 
 /// The requests that wait for the model, and the replies that wait for their callers.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Vec<Question>,
+    waiting: VecDeque<Question>,
     /// By the number of the question; the error is a message.
     answers: HashMap<u64, Result<Answer, String>>,
-    /// Whether a caller runs a batch.
+    /// Whether a thread answers questions.
     is_busy: bool,
     /// The number of the next question.
     next: u64,
@@ -73,15 +76,15 @@ impl LocalLlm {
         let fingerprint = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
         let name = format!("{file} {}", &sha256(fingerprint.to_string().as_bytes())[..12]);
         let context = policy.decoder.config().max_position_embeddings as u64;
-        Ok(Self {
+        let model = Model {
             policy,
             prefixes: PrefixCache::new(KEPT_TOKENS),
             queue: Mutex::default(),
-            ended: Condvar::new(),
+            answered: Condvar::new(),
             name,
-            context,
             concurrency: concurrency.max(1),
-        })
+        };
+        Ok(Self { model: Arc::new(model), context })
     }
 
     /// The model with a context of at most `tokens`, which prompt and reply share; `None` for as many as the model has.
@@ -91,11 +94,7 @@ impl LocalLlm {
     }
 
     fn error(&self, why: &dyn std::fmt::Display) -> LlmError {
-        LlmError::Request { address: self.name.clone(), message: why.to_string() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        LlmError::Request { address: self.name(), message: why.to_string() }
     }
 
     /// The prompt of a chat, in tokens.
@@ -113,107 +112,137 @@ impl LocalLlm {
             first.push_str(&functions);
         }
         let turns: Vec<Turn> = messages.iter().map(|(role, content)| Turn { role, content }).collect();
-        let text = self.policy.tokenizer.chat(&turns, true).map_err(|e| self.error(&e))?;
-        let prompt = self.policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
+        let text = self.model.policy.tokenizer.chat(&turns, true).map_err(|e| self.error(&e))?;
+        let prompt = self.model.policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
         let (used, context) = (prompt.len() as u64, self.context);
         if used >= context {
             let message = format!(
                 "{}: the chat has {used} tokens, and the context holds {context}; use a model with a longer context, or raise \
                  `rewards.llm.context` if it is set",
-                self.name
+                self.name()
             );
             return Err(LlmError::ContextTooLong { message, prompt_tokens: Some(used), context: Some(context) });
         }
         Ok(prompt)
     }
+}
 
-    /// Answers a question, together with those that wait at the same time: the first caller that finds no batch running runs
-    /// one, and the others wait for it.
-    fn answer(&self, request: GenerationRequest, sampling: Sampling) -> Result<Answer, String> {
+impl Model {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a question, together with those that wait at the same time: where no thread answers questions, one is started.
+    fn answer(self: &Arc<Self>, request: GenerationRequest, sampling: Sampling) -> Result<Answer, String> {
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
-        queue.waiting.push(Question { number, request, sampling });
+        queue.waiting.push_back(Question { number, request, sampling });
+        if !queue.is_busy {
+            queue.is_busy = true;
+            let model = Arc::clone(self);
+            let started = std::thread::Builder::new().name("local-llm".into()).spawn(move || model.answer_all());
+            if let Err(error) = started {
+                queue.is_busy = false;
+                queue.waiting.retain(|question| question.number != number);
+                return Err(format!("no thread can be started: {error}"));
+            }
+        }
         loop {
             if let Some(answer) = queue.answers.remove(&number) {
                 return answer;
             }
-            if queue.is_busy {
-                queue = self.ended.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let batch = Batch::take(self, &mut queue);
+            queue = self.answered.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Answers questions until none waits.
+    fn answer_all(self: Arc<Self>) {
+        loop {
+            let mut queue = self.lock();
+            let Some(first) = queue.waiting.front() else {
+                queue.is_busy = false;
+                return;
+            };
+            let batch = Batch::new(&self, first.sampling.clone());
             drop(queue);
-            batch.run();
-            queue = self.lock();
+            // Whatever happens, the batch answers its questions, and the next ones get their turn.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| batch.run()));
         }
     }
 }
 
-/// Questions that are answered together. When it is dropped, all of them have an answer or an error, and the next batch may run.
+/// Questions that are answered together; those that come later join while there is a place. When it is dropped, all of them have
+/// an answer or an error.
 struct Batch<'a> {
-    llm: &'a LocalLlm,
-    numbers: Vec<u64>,
-    requests: Vec<GenerationRequest>,
+    model: &'a Model,
     sampling: Sampling,
-    answers: HashMap<u64, Result<Answer, String>>,
+    replies: Mutex<Vec<Writing>>,
+    /// What the questions without an answer are told.
+    error: String,
+}
+
+/// A reply that is being written.
+struct Writing {
+    /// The number of the question.
+    number: u64,
+    text: GrowingText,
+    tokens: u64,
+    has_ended: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// Takes the waiting questions that are sampled in the same way as the first one.
-    fn take(llm: &'a LocalLlm, queue: &mut Queue) -> Self {
-        queue.is_busy = true;
-        let sampling = queue.waiting.first().map(|first| first.sampling.clone()).unwrap_or_default();
-        let (mut numbers, mut requests, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for question in queue.waiting.drain(..) {
-            if question.sampling == sampling {
-                numbers.push(question.number);
-                requests.push(question.request);
-            } else {
-                others.push(question);
-            }
+    /// A batch of questions that are sampled in this way.
+    fn new(model: &'a Model, sampling: Sampling) -> Self {
+        Self { model, sampling, replies: Mutex::default(), error: "it gave no reply".into() }
+    }
+
+    /// The next question, unless it is sampled in another way and waits for the end of the batch.
+    fn next(&self) -> Option<GenerationRequest> {
+        let mut queue = self.model.lock();
+        let Question { number, request, .. } = queue.waiting.pop_front_if(|first| first.sampling == self.sampling)?;
+        drop(queue);
+        self.replies().push(Writing { number, text: GrowingText::default(), tokens: 0, has_ended: false });
+        Some(request)
+    }
+
+    /// Adds a token to a reply. A reply that is complete is given to its caller.
+    fn add(&self, event: &TokenEvent) -> StreamControl {
+        let mut replies = self.replies();
+        let reply = &mut replies[event.request];
+        reply.tokens += 1;
+        let repeats = reply.text.push(event.text);
+        let ended = event.finish.map(|finish| if finish == Finish::Stop { "stop" } else { "length" });
+        if let Some(finish) = if repeats { Some("repetition") } else { ended } {
+            let answer = Answer { text: reply.text.as_str().to_owned(), tokens: reply.tokens, finish };
+            reply.has_ended = true;
+            self.model.lock().answers.insert(reply.number, Ok(answer));
+            self.model.answered.notify_all();
         }
-        queue.waiting = others;
-        Self { llm, numbers, requests, sampling, answers: HashMap::new() }
+        if repeats { StreamControl::EndSequence } else { StreamControl::Continue }
     }
 
     fn run(mut self) {
-        let engine = self.llm.policy.engine(self.llm.concurrency).with_prefixes(&self.llm.prefixes);
-        let mut texts: Vec<GrowingText> = self.requests.iter().map(|_| GrowingText::default()).collect();
-        let mut repeats = vec![false; texts.len()];
-        let mut on_token = |event: TokenEvent| {
-            repeats[event.request] |= texts[event.request].push(event.text);
-            if repeats[event.request] { StreamControl::EndSequence } else { StreamControl::Continue }
-        };
-        let answers: Vec<Result<Answer, String>> = match engine.stream(&self.requests, &self.sampling, &mut on_token) {
-            Ok(samples) => {
-                let samples = samples.into_iter().flatten().zip(texts.iter().zip(&repeats));
-                samples.map(|(sample, (text, repeats))| Ok(answer(sample, text, *repeats))).collect()
-            }
-            Err(error) => vec![Err(error.to_string()); self.numbers.len()],
-        };
-        self.answers = self.numbers.iter().copied().zip(answers).collect();
+        let engine = self.model.policy.engine(self.model.concurrency).with_prefixes(&self.model.prefixes);
+        let served = engine.serve(&mut || self.next(), &self.sampling, &mut |event| self.add(&event));
+        if let Err(error) = served {
+            self.error = error.to_string();
+        }
     }
-}
 
-/// The reply of a sample whose text is known. With `repeats`, the text was cut where it began to repeat itself.
-fn answer(sample: Sample, text: &GrowingText, repeats: bool) -> Answer {
-    let tokens = sample.tokens.len() as u64;
-    if repeats {
-        return Answer { text: text.as_str().to_owned(), tokens, finish: "repetition" };
+    fn replies(&self) -> MutexGuard<'_, Vec<Writing>> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Answer { text: sample.text, tokens, finish: if sample.finish == Finish::Stop { "stop" } else { "length" } }
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        let mut queue = self.llm.lock();
-        for number in &self.numbers {
-            let none = || Err("it gave no reply".to_owned());
-            queue.answers.insert(*number, self.answers.remove(number).unwrap_or_else(none));
+        let replies = self.replies();
+        let mut queue = self.model.lock();
+        for reply in replies.iter().filter(|reply| !reply.has_ended) {
+            queue.answers.insert(reply.number, Err(self.error.clone()));
         }
-        queue.is_busy = false;
-        self.llm.ended.notify_all();
+        self.model.answered.notify_all();
     }
 }
 
@@ -235,14 +264,16 @@ impl Llm for LocalLlm {
         };
         // Equal requests get equal random numbers.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
-        let Answer { text, tokens, finish } =
-            self.answer(GenerationRequest { prompt, seeds: vec![seed] }, sampling).map_err(|why| self.error(&why))?;
+        let Answer { text, tokens, finish } = self
+            .model
+            .answer(GenerationRequest { prompt, seeds: vec![seed] }, sampling)
+            .map_err(|why| self.error(&why))?;
         let finish = finish.to_owned();
         Ok(ChatReply { text, calls: Vec::new(), prompt_tokens, completion_tokens: tokens, finish })
     }
 
     fn concurrency(&self) -> usize {
-        WAITING * self.concurrency
+        self.model.concurrency
     }
 
     fn context(&self) -> Option<u64> {
@@ -250,6 +281,6 @@ impl Llm for LocalLlm {
     }
 
     fn name(&self) -> String {
-        self.name.clone()
+        self.model.name.clone()
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,11 +53,16 @@ fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
     println!("classify {classify:?}, select {:?}", counts(&agents, "select"));
 }
 
-/// Writes a chat model with random weights and this context, in tokens.
-fn random_chat_model(folder: &Path, context: usize) {
+/// Writes a chat model with random weights.
+fn random_chat_model(folder: &Path) {
+    chat_model(folder, 256, false);
+}
+
+/// Writes a chat model with random weights. Of one with tied embeddings, a token is likely to follow itself.
+fn chat_model(folder: &Path, positions: usize, is_tied: bool) {
     let config = ModelConfig::new(json!({
         "model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": context,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": positions, "tie_word_embeddings": is_tied,
         "rope_theta": 10000.0, "rms_norm_eps": 1e-5,
     }));
     let tokenizer = Tokenizer::train(["France Italy Peru Japan Kenya Norway capital of a country"], 300).unwrap();
@@ -73,7 +78,7 @@ fn random_chat_model(folder: &Path, context: usize) {
 #[test]
 fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
     let folder = tempfile::tempdir().unwrap();
-    random_chat_model(folder.path(), 256);
+    random_chat_model(folder.path());
     let countries = ["France", "Italy", "Peru", "Japan", "Kenya", "Norway"];
     let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
     let request = |i: usize| ChatRequest {
@@ -113,7 +118,17 @@ fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
 #[test]
 fn a_reply_that_repeats_itself_without_end_is_cut() {
     let folder = tempfile::tempdir().unwrap();
-    random_chat_model(folder.path(), 4096);
+    chat_model(folder.path(), 4096, true);
+    // Without what its layers add, every token follows itself.
+    let file = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for (_, tensor) in header.iter().filter(|(name, _)| name.contains("o_proj") || name.contains("down_proj")) {
+        let [begin, end] = [0, 1].map(|i| start + tensor["data_offsets"][i].as_u64().unwrap() as usize);
+        bytes[begin..end].fill(0);
+    }
+    fs::write(&file, bytes).unwrap();
     let llm = LocalLlm::load(folder.path(), "cpu", 2).unwrap();
     let messages = vec![ChatMessage { role: "user".into(), content: "The capital of France".into() }];
     let reply = llm.chat(&ChatRequest { messages, max_tokens: 4000, ..ChatRequest::default() }).unwrap();
@@ -132,7 +147,7 @@ fn opened(folder: &Path, context: Option<u64>) -> Arc<dyn Llm> {
 #[test]
 fn prompt_and_reply_of_a_local_model_share_the_context_that_is_configured() {
     let folder = tempfile::tempdir().unwrap();
-    random_chat_model(folder.path(), 256);
+    random_chat_model(folder.path());
     let request = |country: &str| ChatRequest {
         messages: vec![ChatMessage { role: "user".into(), content: format!("The capital of {country}") }],
         max_tokens: 20,
