@@ -50,7 +50,7 @@ pub struct LlmConfig {
     /// Largest number of times that one request is sent, the first time included, when it fails.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Largest number of requests that are sent to a server at the same time, or answered by a local model in one batch.
+    /// Largest number of requests that are sent to a server at the same time, or answered by a local model.
     /// Fewer are sent if the server says that it takes fewer, or while it is overloaded.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,

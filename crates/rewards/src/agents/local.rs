@@ -16,10 +16,10 @@ use serde_json::json;
 /// Number of tokens whose keys and values are kept for prompts that begin in the same way.
 const KEPT_TOKENS: usize = 4096;
 
-/// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that wait at the same
-/// time are answered in one batch, and what a prompt has in common with an earlier one, such as instructions and examples, is
-/// not read again. Functions that the reply may call are described in the first message, and a call is expected as JSON text.
-/// A schema of the reply does not constrain decoding. A reply that begins to repeat itself without end is cut.
+/// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that come
+/// at the same time are answered together, each from when there is a place, and what a prompt has in common with an earlier one,
+/// such as instructions and examples, is not read again. Functions that the reply may call are described in the first message,
+/// and a call is expected as JSON text. A schema of the reply does not constrain decoding. A reply that begins to repeat itself without end is cut.
 #[derive(Debug)]
 pub struct LocalLlm {
     model: Arc<Model>,
