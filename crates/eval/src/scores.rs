@@ -21,9 +21,10 @@ use crate::rows::{Row, json_type_name, not_json, rows, text};
 pub struct ScoringCost {
     /// Number of calls of a language model.
     pub llm_calls: u64,
-    /// Number of prompt and completion tokens in these calls.
+    /// Number of prompt and completion tokens in these calls, without those of replies that were known already.
     pub tokens: u64,
-    /// Seconds that the tool computed on a CPU or GPU.
+    /// Seconds that the tool computed on a CPU or GPU, or waited for a language model; those for requests that were made
+    /// together are shared among them.
     pub seconds: f64,
 }
 

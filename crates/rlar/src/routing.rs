@@ -1,6 +1,7 @@
 //! `--route` and `--cross-fit` of `rlar eval`: strategies that choose among tools for each prompt.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use rlar_data::Example;
@@ -14,9 +15,10 @@ use rlar_eval::{Benchmark, BenchmarkScores};
 use rlar_net::llm::Llm;
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::offered::OfferedTool;
-use rlar_rewards::agents::select::select;
-use rlar_rewards::{BuiltinAgent, Library, ToolCard};
+use rlar_rewards::agents::select::{ToolSelection, select};
+use rlar_rewards::{BuiltinAgent, Library, Rubric, ToolCard, ToolKind, ToolRole};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::benchmark::table;
 use crate::cli::RewardBenchmarkArguments;
@@ -82,8 +84,14 @@ pub fn tables(
 ) -> Result<Vec<RoutingTable>> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(RESAMPLES) as usize, ..bootstrap };
     let scores = ScoreTable::new(benchmark, scores)?;
-    let cards = scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect();
-    let router = Router { scores: &scores, library, cards };
+    let (mut cards, mut described) = (Vec::new(), Vec::new());
+    for tool in scores.tools() {
+        match library.card(&tool.tool) {
+            Some(card) => cards.push(card),
+            None => described.push(description(&tool.tool, llm)?),
+        }
+    }
+    let router = Router { scores: &scores, library, cards, described };
     let routes: Vec<Route> = arguments.route.iter().filter_map(|name| router.route(name, llm)).collect();
     let lines = compare(&scores, &routes, bootstrap);
     let mut tables = vec![RoutingTable { title: "Choosing among tools", note: None, rows: comparison_rows(&lines) }];
@@ -118,12 +126,37 @@ fn fitted_tables(seed: u64, scores: &ScoreTable, bootstrap: Bootstrap) -> Vec<Ro
     tables
 }
 
+/// A card for a tool that is in no library: a judge, a reward model, or one whose scores were given.
+fn description(tool: &str, llm: Option<&Arc<dyn Llm>>) -> Result<ToolCard> {
+    let is_judge = llm.is_some_and(|llm| tool.starts_with(&llm.name()));
+    let measures = match is_judge {
+        true if tool.ends_with("-ratings") => "A language model's rating of the reply, from 1 to 10.".to_owned(),
+        true => "Whether a language model prefers the reply to three others.".to_owned(),
+        false => format!("How good a reply is, as the reward model {tool} scores it."),
+    };
+    let rubric: Rubric = serde_json::from_value(json!({ "rubric": measures }))?;
+    Ok(ToolCard {
+        name: tool.to_owned(),
+        kind: ToolKind::Judge(rubric),
+        role: ToolRole::Quality,
+        measures,
+        tasks: vec!["any".into()],
+        needs_reference: false,
+        bare: false,
+        range: [0.0, 1.0],
+        cases: Vec::new(),
+        origin: "the scores that are compared".into(),
+    })
+}
+
 /// Chooses, for each item, among the tools of a score table.
 struct Router<'a> {
     scores: &'a ScoreTable<'a>,
     library: &'a Library,
     /// The tool cards (`tool.yaml`) of those tools of the table that are in the library.
     cards: Vec<&'a ToolCard>,
+    /// Cards for the other tools of the table, which only the language model is offered.
+    described: Vec<ToolCard>,
 }
 
 impl Router<'_> {
@@ -164,17 +197,16 @@ impl Router<'_> {
             let evidence = self.library.evidence(task, &card.name);
             OfferedTool { evidence, ..OfferedTool::unmeasured(card) }
         };
-        self.cards.iter().copied().map(offered).collect()
+        self.cards.iter().copied().chain(&self.described).map(offered).collect()
     }
 
     /// The tools and weights that the language model selects for each item; the builtin agent chooses where the model's
     /// answer is unusable.
     fn agent_route(&self, llm: &Arc<dyn Llm>) -> Route {
-        let client = LlmClient::new(llm.clone());
+        let examples: Vec<Example> = self.examples().collect();
         let (mut choices, mut fallbacks) = (Vec::new(), 0);
-        for example in self.examples() {
-            let task = example.domain.as_deref().unwrap_or("any");
-            choices.push(match select(&client, &example, task, &self.offered(task)) {
+        for (example, selected) in examples.iter().zip(self.select_all(&examples, llm)) {
+            choices.push(match selected {
                 Ok(selected) => {
                     let mut weights = vec![0.0; self.scores.tools().len()];
                     for choice in &selected.assignment.tools {
@@ -187,7 +219,7 @@ impl Router<'_> {
                 Err(why) => {
                     fallbacks += 1;
                     tracing::warn!("{}: {why}; the builtin agent chooses", example.id);
-                    self.builtin_choice(&example)
+                    self.builtin_choice(example)
                 }
             });
         }
@@ -196,5 +228,30 @@ impl Router<'_> {
             n => format!(" ({n} of {} by the builtin agent)", choices.len()),
         };
         Route { name: format!("route agent{note}"), choices }
+    }
+
+    /// What the language model selects for each example, asked about as many at a time as it takes.
+    fn select_all(&self, examples: &[Example], llm: &Arc<dyn Llm>) -> Vec<Result<ToolSelection, String>> {
+        let client = LlmClient::new(llm.clone());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut selected = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(example) = examples.get(index) else { return selected };
+                let task = example.domain.as_deref().unwrap_or("any");
+                selected.push((index, select(&client, example, task, &self.offered(task))));
+            }
+        };
+        let mut all = std::thread::scope(|scope| {
+            let count = llm.concurrency().min(examples.len());
+            let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+            // A thread that panicked ends the program as it would have alone.
+            let ended =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+            ended.flatten().collect::<Vec<_>>()
+        });
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, selected)| selected).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! Scores a benchmark's completions with a language model as a generative judge.
 
+use std::time::Instant;
+
 use rlar_data::Message;
 use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, chat_all};
 use rlar_run::sha256;
@@ -81,7 +83,9 @@ pub fn judge_benchmark(
         let requests: Vec<Vec<ChatRequest>> =
             batch.iter().zip(&positions).map(|(item, position)| chat_requests(item, *position, mode)).collect();
         let all_requests: Vec<ChatRequest> = requests.iter().flatten().cloned().collect();
+        let began = Instant::now();
         let mut responses = chat_all(llm, &all_requests, cancelled).into_iter();
+        let seconds_per_request = began.elapsed().as_secs_f64() / all_requests.len().max(1) as f64;
         if cancelled() {
             return Ok(None);
         }
@@ -94,7 +98,8 @@ pub fn judge_benchmark(
             if let Some(LlmError::Budget(reason)) = failures.find(|e| matches!(e, LlmError::Budget(_))) {
                 return Err(EvalError::Mismatch(reason.clone()));
             }
-            let row = result.read_item(*position, &responses);
+            let mut row = result.read_item(*position, &responses);
+            row.cost.seconds = seconds_per_request * requests.len() as f64;
             result.scores.rows.push(row);
         }
         if let (0, 0, Some(reason)) = (number, result.answers, first_failure) {
