@@ -44,7 +44,7 @@ struct Model {
 struct Queue {
     waiting: VecDeque<Question>,
     /// By the number of the question; the error is a message.
-    answers: HashMap<u64, Result<Answer, String>>,
+    answers: HashMap<u64, Result<WrittenReply, String>>,
     /// Whether a thread answers questions.
     is_busy: bool,
     /// The number of the next question.
@@ -60,7 +60,7 @@ struct Question {
 
 /// A reply.
 #[derive(Clone, Debug)]
-struct Answer {
+struct WrittenReply {
     text: String,
     tokens: u64,
     /// As servers name it: `stop`, `length` or `repetition`.
@@ -133,7 +133,7 @@ impl Model {
     }
 
     /// Answers a question, together with those that wait at the same time: where no thread answers questions, one is started.
-    fn answer(self: &Arc<Self>, request: GenerationRequest, sampling: Sampling) -> Result<Answer, String> {
+    fn answer(self: &Arc<Self>, request: GenerationRequest, sampling: Sampling) -> Result<WrittenReply, String> {
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
@@ -214,7 +214,7 @@ impl<'a> Batch<'a> {
         let repeats = reply.text.push(event.text);
         let ended = event.finish.map(|finish| if finish == Finish::Stop { "stop" } else { "length" });
         if let Some(finish) = if repeats { Some("repetition") } else { ended } {
-            let answer = Answer { text: reply.text.as_str().to_owned(), tokens: reply.tokens, finish };
+            let answer = WrittenReply { text: reply.text.as_str().to_owned(), tokens: reply.tokens, finish };
             reply.has_ended = true;
             self.model.lock().answers.insert(reply.number, Ok(answer));
             self.model.answered.notify_all();
@@ -264,7 +264,7 @@ impl Llm for LocalLlm {
         };
         // Equal requests get equal random numbers.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
-        let Answer { text, tokens, finish } = self
+        let WrittenReply { text, tokens, finish } = self
             .model
             .answer(GenerationRequest { prompt, seeds: vec![seed] }, sampling)
             .map_err(|why| self.error(&why))?;
