@@ -18,7 +18,7 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// Whether generation needs more memory than the machine has; false where the available memory is not known.
-    pub(crate) fn is_too_large(&self) -> bool {
+    pub fn is_too_large(&self) -> bool {
         self.available.is_some_and(|available| self.weights + self.cache + self.activations > available)
     }
 }

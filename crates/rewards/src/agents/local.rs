@@ -16,10 +16,11 @@ use serde_json::json;
 /// Number of tokens whose keys and values are kept for prompts that begin in the same way.
 const KEPT_TOKENS: usize = 4096;
 
-/// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that come
-/// at the same time are answered together, each from when there is a place, and what a prompt has in common with an earlier one,
-/// such as instructions and examples, is not read again. Functions that the reply may call are described in the first message,
-/// and a call is expected as JSON text. A schema of the reply does not constrain decoding. A reply that begins to repeat itself without end is cut.
+/// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that come at the same
+/// time are answered together, each from when there is a place, and what a prompt has in common with an earlier one, such as
+/// instructions and examples, is not read again. Functions that the reply may call are described in the first message, and a
+/// call is expected as JSON text. A schema of the reply does not constrain decoding. A reply that begins to repeat itself
+/// without end is cut.
 #[derive(Debug)]
 pub struct LocalLlm {
     model: Arc<Model>,
@@ -134,7 +135,13 @@ impl Model {
 
     /// Answers a question, together with those that wait at the same time: where no thread answers questions, one is started.
     fn answer(self: &Arc<Self>, request: GenerationRequest, sampling: Sampling) -> Result<WrittenReply, String> {
+        sampling.check()?;
         let mut queue = self.lock();
+        let together = vec![request.clone(); self.concurrency.min(queue.waiting.len() + 1)];
+        let plan = self.policy.engine(self.concurrency).plan(&together, &sampling);
+        if plan.is_too_large() {
+            return Err(PolicyError::Memory(plan).to_string());
+        }
         let number = queue.next;
         queue.next += 1;
         queue.waiting.push_back(Question { number, request, sampling });
