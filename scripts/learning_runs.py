@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class Runs:
     """Runs of rlar in a folder, none of them repeated once it is finished."""
 
-    def __init__(self, rlar, folder, smallest):
-        self.rlar, self.folder, self.smallest = rlar, folder, smallest
+    def __init__(self, rlar, folder, smallest, arms=None):
+        """`arms`: the arms of the experiment to run, all if None."""
+        self.rlar, self.folder, self.smallest, self.arms = rlar, folder, smallest, arms
         self.results = folder if smallest else ROOT / "docs/results"
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -8,8 +8,11 @@ prompts. An adapter of the model's quantised weights is trained from the same st
 
     rule, rule-slower
              the tool of the suite of that name (configs/suites): equality of numbers for GSM8K, the tests for MBPP
-    agents   Qwen2.5-Coder-1.5B-Instruct writes verifiers and chooses among them and rlar's own tools, of which that of the other
-             arm is taken away: with it both arms would have the same reward
+    agents, agents-slower
+             Qwen2.5-Coder-1.5B-Instruct writes verifiers and chooses among them and rlar's own tools, of which that of the other
+             arms is taken away: with it all arms would have the same reward
+
+`--arms` takes some of them; `-slower` has a lower learning rate.
 
 The truth is that rule on 100 prompts of the published test set, which no arm has seen. Prompts are compared in pairs. Each tool
 of an arm also scores these replies, before and after, so that a reward that rises while the truth falls shows; and the pilot's, to
@@ -35,7 +38,7 @@ AGENT = ROOT / "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
 TEST_ROWS = dict(gsm8k=lambda folder: gsm8k(folder, "test"), mbpp=lambda folder: mbpp(folder, range(11, 511)))
 NAMES = tuple(TEST_ROWS)
 # Learning rates, by arm. With 1e-4 the policy of `rule` left its way of writing in the first five steps.
-ARMS = {"agents": 1e-4, "rule": 1e-4, "rule-slower": 2e-5}
+ARMS = {"agents": 1e-4, "agents-slower": 2e-5, "rule": 1e-4, "rule-slower": 2e-5}
 PILOT = dict(prompts=24, samples=8)
 TRAINING_PROMPTS, TEST_PROMPTS, MINUTES = 300, 100, 45
 MAX_TOKENS = 256
@@ -146,7 +149,7 @@ class RealModel:
     def believed(self, arm, run, name):
         """Rows about the tools of an arm: what they say of the pilot's replies and of those to the test prompts."""
         tools = sorted({tool for record in lines(run / "metrics.jsonl") for tool in record["tools"]})
-        library = ["--library", self.folder / "library"] if arm == "agents" else []
+        library = ["--library", self.folder / "library"] if arm.startswith("agents") else []
 
         def scored(label, part):
             """By tool, the scores of an evaluation's replies to each prompt, each with whether the reply is right."""
@@ -175,7 +178,7 @@ class RealModel:
     def report(self):
         name = self.pilot()
         before, rows, tools = self.truth(self.start(), f"start-{name}", name), [], []
-        for arm in ARMS:
+        for arm in self.runs.arms or ARMS:
             run = self.runs.train(f"real-model/{arm}-{name}", self.config(name, self.rewards(arm, name), ARMS[arm]))
             after = self.truth(run / "final", f"{arm}-{name}", name)
             tools += self.believed(arm, run, name)

@@ -3,7 +3,7 @@
 
     pip install matplotlib                       for the curves; without it only their data is written
     cargo build --release
-    scripts/results.py NAME [--seeds N] [--rlar PATH] [--runs FOLDER] [--smallest]
+    scripts/results.py NAME [--seeds N] [--rlar PATH] [--runs FOLDER] [--smallest] [--arms ARM ...]
 
     math        configs/math.yaml with three seeds
     ablations   the same from the same warm-ups, without KL, without clip-higher, with groups of 2, 4 and 16
@@ -33,7 +33,7 @@ from config_files import without
 from four_domains.instructions import instructions
 from four_domains.report import four_domains
 from learning_runs import ROOT, Runs, table
-from real_model import real_model
+from real_model import ARMS, real_model
 
 FAILING = """\
 import os, random, re
@@ -239,9 +239,10 @@ def main():
     options.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
     options.add_argument("--runs", type=Path, default=ROOT / "runs/results")
     options.add_argument("--smallest", action="store_true", help="two steps of every run")
+    options.add_argument("--arms", nargs="+", choices=ARMS, help="of real-model: only these arms")
     options = options.parse_args()
     experiment, seeds = EXPERIMENTS[options.name]
-    runs = Runs(options.rlar.resolve(), options.runs.resolve(), options.smallest)
+    runs = Runs(options.rlar.resolve(), options.runs.resolve(), options.smallest, options.arms)
     experiment(runs, options.seeds or (1 if options.smallest else seeds))
 
 
