@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 
 import bench_rows
+from watched import KEEPING
 
 THREADS = 2
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +149,9 @@ class Sides:
     def __init__(self, bench, rounds, alone, rows):
         self.bench, self.rounds, self.alone, self.rows = bench, rounds, alone, rows
         self.this_script = [sys.executable, __file__, "--side"]
-        self.environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
+        # Both sides keep freed tensors: `rlar` always sets mimalloc so, its example does not.
+        self.environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS), MIMALLOC_PURGE_DELAY="-1",
+                                **KEEPING)
         rates = {"rlar": self.run([bench, "matmul"])["gflops"]}
         if not alone:
             rates["torch"] = self.run([*self.this_script, "matmul", "-", 0, 0])["gflops"]

@@ -37,14 +37,12 @@ from pathlib import Path
 import bench_model
 import bench_rows
 import config_files
-from watched import watched
+from watched import KEEPING, watched
 
 THREADS = 2
 NEW_TOKENS, GROUP, LEARNING_RATE = 32, 8, 1e-5
 WARM_UP = 2  # steps that do not count
 PARTS = ("sampling", "scoring", "training", "other")
-# Settings with which glibc keeps freed tensors instead of returning them to the system.
-KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 MEMORY = ("peak", "before_saving")
 PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
 # How many times better than TRL a step should be, by shape and precision, and its memory; and the shares of the limit.

@@ -7,6 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# Settings with which glibc keeps freed tensors instead of returning them to the system, as `rlar` has mimalloc do.
+KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
+
 
 def peak_memory(pid):
     """Peak resident memory of a running process so far, in MB."""

@@ -1,5 +1,5 @@
-//! Linear layers. For few rows, every weight is read once, and the result of a row does not depend on the other rows: a SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum
-//! crosses lanes.
+//! Linear layers. For few rows, every weight is read once, and the result of a row does not depend on the other rows: a SIMD
+//! vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum crosses lanes.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -11,6 +11,8 @@ use super::{View, matmul, matmul_bf16, product, product_bf16};
 const FEW: usize = 32;
 /// Number of rows of `w` that are processed at a time; their sums fill the registers.
 const WIDE: usize = 6;
+/// Number of elements in a cache line.
+const LINE: usize = 16;
 /// Number of multiplications below which a parallel task costs more than it saves.
 const ALONE: usize = 1 << 18;
 
@@ -27,9 +29,13 @@ impl TransposedRows {
         let rows = x.len() / inner;
         let width = rows.next_multiple_of(lanes);
         let mut values = vec![0f32; inner * width];
-        for (r, row) in x.chunks_exact(inner).enumerate() {
-            for (k, value) in row.iter().enumerate() {
-                values[k * width + r] = *value;
+        // What is written for some elements of all rows stays in the cache.
+        for (block, values) in values.chunks_mut(LINE * width).enumerate() {
+            let length = values.len() / width;
+            for (r, row) in x.chunks_exact(inner).enumerate() {
+                for (k, value) in row[block * LINE..][..length].iter().enumerate() {
+                    values[k * width + r] = *value;
+                }
             }
         }
         Self { values, rows }
@@ -79,7 +85,21 @@ impl WithSimd for FewRows<'_> {
     }
 }
 
-/// Computes the products of `V` SIMD vectors of rows of `x` with `O` rows of `w`.
+/// Asks the processor to load an element with its cache line; nothing happens where there is none. The rows of a tile are too
+/// short for the processor to foresee them.
+#[inline(always)]
+fn prefetch(data: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(element) = data.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction reads nothing and cannot fail, and every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at);
+}
+
+/// Computes the products of `V` SIMD vectors of rows of `x` with the first `O` rows of `w`, and has the next ones loaded.
 #[inline(always)]
 fn tile<S: Simd, const V: usize, const O: usize>(
     simd: S,
@@ -90,13 +110,21 @@ fn tile<S: Simd, const V: usize, const O: usize>(
     y: &mut [f32],
     stride: usize,
 ) {
-    let weights: [&[f32]; O] = std::array::from_fn(|o| &w[o * inner..(o + 1) * inner]);
+    let weights: [&[f32]; O] = std::array::from_fn(|o| &w[o * inner..][..inner]);
     let mut sums = [[simd.splat_f32s(0.0); V]; O];
-    for (k, x) in x.chunks_exact(V).enumerate().take(inner) {
-        for o in 0..O {
-            let weight = simd.splat_f32s(weights[o][k]);
-            for v in 0..V {
-                sums[o][v] = simd.mul_add_f32s(weight, x[v], sums[o][v]);
+    for (block, x) in x.chunks(V * LINE).enumerate() {
+        let start = block * LINE;
+        for o in O..2 * O {
+            prefetch(w, o * inner + start);
+        }
+        let length = x.len() / V;
+        let weights: [&[f32]; O] = std::array::from_fn(|o| &weights[o][start..][..length]);
+        for (k, x) in x.chunks_exact(V).enumerate() {
+            for o in 0..O {
+                let weight = simd.splat_f32s(weights[o][k]);
+                for v in 0..V {
+                    sums[o][v] = simd.mul_add_f32s(weight, x[v], sums[o][v]);
+                }
             }
         }
     }
@@ -152,12 +180,14 @@ pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f
     }
     let arch = Arch::new();
     let lanes = arch.dispatch(Lanes);
-    let mut y = vec![0f32; n * outer];
+    let mut y = Vec::with_capacity(n * outer);
     // As many rows as fill two SIMD vectors are processed at a time.
-    for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
+    for x in x.chunks(2 * lanes * inner) {
         let x = TransposedRows::new(x, inner, lanes);
         if x.rows * inner * outer < ALONE {
-            arch.dispatch(FewRows { x: &x, w, inner, y, stride: outer });
+            let start = y.len();
+            y.resize(start + x.rows * outer, 0.0);
+            arch.dispatch(FewRows { x: &x, w, inner, y: &mut y[start..], stride: outer });
             continue;
         }
         // Each task computes a block of columns; then the blocks are copied side by side.
@@ -171,9 +201,10 @@ pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f
                 y
             })
             .collect();
-        for (i, row) in y.chunks_exact_mut(outer).enumerate() {
-            for (block, out) in blocks.iter().zip(row.chunks_mut(task)) {
-                out.copy_from_slice(&block[i * out.len()..(i + 1) * out.len()]);
+        for i in 0..x.rows {
+            for block in &blocks {
+                let width = block.len() / x.rows;
+                y.extend_from_slice(&block[i * width..][..width]);
             }
         }
     }

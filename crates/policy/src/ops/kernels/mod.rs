@@ -1,10 +1,11 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
-//! There are three kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
-//! element that it can access is inside its slice. The products in bfloat16 use the processor's instructions, after asking for them,
-//! and write disjoint tiles from several threads. `simd!` compiles one body for several instruction sets and calls
-//! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
-//! of sums does not depend on the number of threads: the same input gives the same bits.
+//! There are four kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
+//! element that it can access is inside its slice. The products in bfloat16 use the processor's instructions, after
+//! asking for them, and write disjoint tiles from several threads. The kernel for few rows prefetches weights. `simd!`
+//! compiles one body for several instruction sets and calls the widest one that the processor reports at run time, so
+//! that one binary runs anywhere and is still fast. The order of sums does not depend on the number of threads: the same
+//! input gives the same bits.
 #![allow(unsafe_code)]
 // Without forced inlining, a helper would be compiled for the baseline only instead of for each instruction set.
 #![allow(clippy::inline_always)]
