@@ -49,7 +49,7 @@ def page(result):
     """The tables as Markdown."""
     computer, packages = result["machine"], ", ".join(f"{name} {version}" for name, version in result["peers"].items())
     said = [f"Measured until {result['date'][:10]} at commit {short(result['commit'])} in {result['seconds'] / 60:.0f} minutes: "
-            f"{computer['cpu']}, {computer['cores']} cores, {computer['memory_gb']} GB, {computer['system']}; "
+            f"{computer['cpu']}, {computer['cores']} cores, {computer['memory_gb']} GB, {computer['system'].split('-')[0]}; "
             f"{', '.join(computer['instruction_sets'])}. " +
             ("Without other programs (`--alone`)." if result["alone"] else f"Beside {packages}." if packages else "Of rlar alone."),
             "*Ratio*: how many times better rlar is; in tables of growth and of estimates, rlar's figure divided by the other."]
