@@ -233,14 +233,16 @@ EXPERIMENTS = {"math": (math_job, 3), "ablations": (ablations, 3), "smollm2": (s
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("name", choices=EXPERIMENTS)
-    options.add_argument("--seeds", type=int)
-    options.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
-    options.add_argument("--runs", type=Path, default=ROOT / "runs/results")
-    options.add_argument("--smallest", action="store_true", help="two steps of every run")
-    options.add_argument("--arms", nargs="+", choices=ARMS, help="of real-model: only these arms")
-    options = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=EXPERIMENTS)
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/results")
+    parser.add_argument("--smallest", action="store_true", help="two steps of every run")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="of real-model: only these arms")
+    options = parser.parse_args()
+    if options.arms and options.name != "real-model":
+        parser.error(f"--arms is for real-model; {options.name} has no arms to choose")
     experiment, seeds = EXPERIMENTS[options.name]
     runs = Runs(options.rlar.resolve(), options.runs.resolve(), options.smallest, options.arms)
     experiment(runs, options.seeds or (1 if options.smallest else seeds))
