@@ -16,7 +16,8 @@ prompts. An adapter of the model's quantised weights is trained from the same st
 
 The truth is that rule on 100 prompts of the published test set, which no arm has seen. Prompts are compared in pairs. Each tool
 of an arm also scores these replies, before and after, so that a reward that rises while the truth falls shows; and the pilot's, to
-see how often it ranks a right reply above a wrong one to the same prompt.
+see how often it ranks a right reply above a wrong one to the same prompt. What every step of an arm did is written to
+docs/results/real-model.csv and drawn in real-model.svg.
 """
 
 import json
@@ -28,6 +29,7 @@ import time
 from pathlib import Path
 
 import config_files
+import curves
 from four_domains import analysis
 from learning_runs import ROOT, table
 from public_tasks import TASKS, gsm8k, lines, mbpp
@@ -42,6 +44,9 @@ ARMS = {"agents": 1e-4, "agents-slower": 2e-5, "rule": 1e-4, "rule-slower": 2e-5
 PILOT = dict(prompts=24, samples=8)
 TRAINING_PROMPTS, TEST_PROMPTS, MINUTES = 300, 100, 45
 MAX_TOKENS = 256
+# What is drawn of every step, by name.
+FIGURES = {"reward, mean": lambda record: record["reward"]["mean"], "reply, tokens": lambda record: record["reply_tokens"]["mean"],
+           "cut off": lambda record: record["cut_off"], "entropy, nats": lambda record: record["entropy"]}
 # What `--smallest` takes.
 SMALLEST = dict(prompts=2, samples=2, test=2, steps=1)
 
@@ -176,13 +181,17 @@ class RealModel:
                 for tool in tools]
 
     def report(self):
-        name = self.pilot()
+        name, steps = self.pilot(), {}
         before, rows, tools = self.truth(self.start(), f"start-{name}", name), [], []
         for arm in self.runs.arms or ARMS:
             run = self.runs.train(f"real-model/{arm}-{name}", self.config(name, self.rewards(arm, name), ARMS[arm]))
             after = self.truth(run / "final", f"{arm}-{name}", name)
             tools += self.believed(arm, run, name)
+            steps[arm] = lines(run / "metrics.jsonl")
             rows.append([arm, *training(run), *(cell for how in before for cell in change(before[how], after[how]))])
+        curves.write(self.runs.results, "real-model", {
+            figure: {arm: [(record["step"], of(record)) for record in records] for arm, records in steps.items()}
+            for figure, of in FIGURES.items()})
         head = ["groups with spread, %", "reward, first → last fifth", "steps", "s/step", "sampled, %", "change (95 %)",
                 "greedy, %", "change (95 %)"]
         print(f"{TASKS[name].title}, {self.size['test']} prompts of its test set:\n")

@@ -280,7 +280,7 @@ class Experiment:
         return json.loads(path.read_text())
 
     def steps(self, run):
-        """What happened to the replies of a run's steps: per step and prompt the domain, and per reply truth (`right`), reward
+        """What happened to the replies of a run's steps: per step and prompt its id and domain, and per reply truth (`right`), reward
         (`believed`) and the score of each tool."""
         path = self.folder / f"{run.name}.steps.json"
         if not path.exists():
@@ -289,7 +289,7 @@ class Experiment:
             groups = {}
             for (step, reply), is_right in zip(known, right):
                 domain = self.rows[reply["example"]]["domain"]
-                group = groups.setdefault((step, reply["group"]), dict(step=step, domain=domain, replies=[]))
+                group = groups.setdefault((step, reply["group"]), dict(step=step, example=reply["example"], domain=domain, replies=[]))
                 scores = {said["tool"]: said["score"] for said in reply["verdicts"] or [] if said["score"] is not None}
                 group["replies"].append(dict(right=is_right, believed=rollouts.believed(reply), scores=scores))
             path.write_text(json.dumps(list(groups.values())))

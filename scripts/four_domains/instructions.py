@@ -12,7 +12,8 @@ seeds of four-domains:
 
 A reply to a prompt with an instruction is right if it has the form, and what is in it is right by `truth.py`. **Primary figure**:
 sampled truth of the prompts with an instruction, mean of the domains that have such, `rlar` less `rlar-by-domain`. That of the other
-prompts is reported beside it. The tools of the library are those of four-domains: no reward model has seen a reply in such a form.
+prompts is reported beside it. The truth of the replies of every fifth step is written to docs/results/instructions.csv and drawn in
+instructions.svg. The tools of the library are those of four-domains: no reward model has seen a reply in such a form.
 """
 
 import json
@@ -20,6 +21,7 @@ import os
 import random
 import shutil
 
+import curves
 from four_domains import analysis, arms, data
 from four_domains.experiment import Experiment
 from four_domains.report import interval, percent
@@ -143,10 +145,28 @@ class Instructions(Experiment):
 def instructions(parent, count):
     experiment, seeds = Instructions(parent), list(range(count))
     rows = experiment.final_rows()
-    truth = {arm: {seed: experiment.truth(experiment.run(arm, seed), "final", seed)["final"] for seed in seeds} for arm in ARMS}
+    runs = {arm: {seed: experiment.run(arm, seed) for seed in seeds} for arm in ARMS}
+    truth = {arm: {seed: experiment.truth(run, "final", seed)["final"] for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
+    trained = {arm: [group for run in runs[arm].values() for group in experiment.steps(run)] for arm in ARMS[1:]}
+    curves.write(parent.results, "instructions", {
+        f"truth, prompts {title(has_form)}": {arm: truth_by_step(experiment, groups, has_form) for arm, groups in trained.items()}
+        for has_form in (True, False)})
     for has_form in (True, False):
         part = {arm: {seed: part_of(rows, shares, has_form) for seed, shares in by_seed.items()} for arm, by_seed in truth.items()}
-        report("with an instruction" if has_form else "without", part, seeds)
+        report(title(has_form), part, seeds)
+
+
+def title(has_form):
+    return "with an instruction" if has_form else "without"
+
+
+def truth_by_step(experiment, groups, has_form):
+    """Step and share of right replies of all seeds, to the drawn prompts with an instruction or to those without."""
+    by_step = {}
+    for group in groups:
+        if (form_of(experiment.rows[group["example"]]) is not None) == has_form:
+            by_step.setdefault(group["step"], []).extend(reply["right"] for reply in group["replies"])
+    return [(step, analysis.mean(by_step[step])) for step in sorted(by_step)]
 
 
 def part_of(rows, shares, has_form):
