@@ -217,9 +217,7 @@ def language_model(sides, shape, folder, n, t):
 
 
 def smollm2(sides, folder, n, t, model, scratch):
-    """Further tasks of the pretrained model: batch-invariant sampling, activation checkpointing, llama.cpp."""
-    sides.row(["smollm2", "generate, deterministic"], ["generate", folder, 16, 64, "deterministic"],
-              ["generate", folder, 16, 64], 0)
+    """Further tasks of the pretrained model: activation checkpointing, llama.cpp."""
     flops = 3 * forward_flops(json.loads((folder / "config.json").read_text()), n, t) / (n * t)
     sides.row(["smollm2", "train, layers recomputed"], ["train", folder, n, t, "layers"], ["train", folder, n, t], flops)
     alone = sides.run([sides.bench, "train", folder, 16, 256, "layers", "gradients"])

@@ -216,10 +216,14 @@ def limits(flops, best):
     return dict(total=4 * forward, sampling=forward, training=3 * forward)
 
 
+def micro_batches(count):
+    return "one micro-batch" if count == 1 else f"{count} micro-batches"
+
+
 def add_rows(rows, options, name, sides, limit, best):
     """The rows of a shape for scripts/bench.py."""
     table = f"a GRPO step, {options.precision}"
-    title = f"{name}, {PROMPTS[name]} × {GROUP} replies, {options.pieces} micro-batches"
+    title = f"{name}, {PROMPTS[name]} × {GROUP} replies, {micro_batches(options.pieces)}"
     rlar, trl, at = sides["rlar"], sides.get("TRL"), (name, options.precision)
     beside = lambda key: trl and dict(name="TRL", value=trl[key])
     goals = lambda least: [bench_rows.at_least(least)] if least else []
@@ -320,7 +324,7 @@ def main():
             key: (max if key in (*MEMORY, "others") else statistics.median)(run[key] for run in runs) for key in runs[0]}
         print("f32 product 1024³: " + ", ".join(f"{side} {rate:.0f}" for side, rate in rates.items())
               + f" GFLOP/s; {THREADS} threads; {options.rounds} × {options.steps} steps of "
-              + f"{options.pieces} micro-batches; {options.precision}\n")
+              + f"{micro_batches(options.pieces)}; {options.precision}\n")
         flops = bench_model.forward_flops(shape, lengths, GROUP, NEW_TOKENS)
         sides, best = {side: over_rounds(results) for side, results in runs.items()}, max(rates.values())
         table(name, sides, limits(flops, best), flops, best)

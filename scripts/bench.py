@@ -93,6 +93,8 @@ TABLES = [
     Table("train", arguments=["--shape", "s", "--rounds", "2", "--steps", "6"],
           smallest=["--shape", "s", "--rounds", "1", "--steps", "1"], **STEP),
     Table("train-smollm2", arguments=["--shape", "smollm2", "--rounds", "1", "--steps", "3"], smallest=None, **STEP),
+    Table("train-smollm2-whole", arguments=["--shape", "smollm2", "--rounds", "1", "--steps", "3", "--pieces", "1"],
+          smallest=None, **STEP),
     Table("train-bf16", arguments=["--shape", "smollm2", "--rounds", "1", "--steps", "3", "--precision", "bf16"],
           smallest=["--shape", "s", "--rounds", "1", "--steps", "1", "--precision", "bf16"],
           instructions="avx512_bf16", **STEP),

@@ -4,7 +4,7 @@
 //!     bench log-probs FOLDER SEQUENCES TOKENS [quantised]               log-probs of given tokens
 //!     bench train FOLDER SEQUENCES TOKENS [full|layers] [gradients]     a gradient, and a step without `gradients`
 //!     bench lora MODEL.gguf SEQUENCES TOKENS [quantised] [OUT]          the gradient of an adapter, layers recomputed
-//!     bench generate FOLDER SEQUENCES TOKENS [deterministic] [quantised]   sampling
+//!     bench generate FOLDER SEQUENCES TOKENS [quantised]                sampling
 //!     bench prompt FOLDER SEQUENCES TOKENS [quantised]                  reading prompts: one token is sampled of each
 //!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
 //!     bench matmul                                                      a large f32 product
@@ -258,10 +258,7 @@ fn generate(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
     let request = |(i, s): (usize, &Vec<u32>)| GenerationRequest { prompt: s[..16].to_vec(), seeds: vec![i as u64] };
     let requests: Vec<GenerationRequest> = load.ids.iter().enumerate().map(request).collect();
     let sampling = Sampling { max_tokens: load.length, ..Sampling::default() };
-    let mut engine = load.policy.engine(256);
-    if arguments.has("deterministic") {
-        engine = engine.deterministic()?;
-    }
+    let engine = load.policy.engine(256);
     median("generate", load.tokens(), || {
         let samples = engine.generate(&requests, &sampling)?;
         let sampled: usize = samples.iter().flatten().map(|s| s.tokens.len()).sum();

@@ -52,7 +52,7 @@ fn exact(decoder: &Decoder, ids: &[u32], sink: &mut Sink) -> std::io::Result<()>
 }
 
 fn rounded(decoder: &Decoder, ids: &[u32], sink: &mut Sink) -> std::io::Result<()> {
-    let decoder = decoder.rounded();
+    let decoder = decoder.for_sampling();
     let mut cache = decoder.cache();
     cache.push(1);
     ids.iter().try_for_each(|id| {

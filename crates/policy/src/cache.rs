@@ -84,6 +84,13 @@ impl KvCache {
         Some(Self { specs: self.specs.clone(), lens: vec![tokens], layers })
     }
 
+    /// Takes out the sequences from `at` on, as a cache of their own; `None` on devices other than the CPU.
+    pub(crate) fn split_off(&mut self, at: usize) -> Option<Self> {
+        let Layers::Fused(layers) = &mut self.layers else { return None };
+        let layers = Layers::Fused(layers.iter_mut().map(|layer| layer.split_off(at)).collect());
+        Some(Self { specs: self.specs.clone(), lens: self.lens.split_off(at), layers })
+    }
+
     /// Appends the sequences of another cache of the same decoder.
     pub fn join(&mut self, other: Self) {
         match (&mut self.layers, other.layers) {

@@ -7,9 +7,10 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::architecture::{DecoderConfig, NormKind, QkvNames};
 use crate::cache::KvCache;
 use crate::device::ComputeDevice;
-use crate::error::PolicyError;
 use crate::forward::ForwardPass;
 use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Spec};
+use crate::memory::free_memory;
+use crate::ops::kernels::PackedMatrix;
 use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Products, Rope, plain};
 use crate::weight::Weight;
 use crate::weights::Weights;
@@ -120,6 +121,22 @@ pub(crate) enum Context<'a> {
     Cached(&'a mut KvCache, &'a [usize]),
 }
 
+/// Number of tokens from which on a part of a batch is worth a thread of its own.
+const PART: usize = 32;
+
+/// Divides sequences with these numbers of tokens into two parts: the number of sequences of the first, and of its tokens.
+fn halves(lens: &[usize]) -> (usize, usize) {
+    let all: usize = lens.iter().sum();
+    let mut tokens = 0;
+    for (i, n) in lens.iter().enumerate() {
+        if 2 * tokens + n > all {
+            return (i, tokens);
+        }
+        tokens += n;
+    }
+    (lens.len(), tokens)
+}
+
 impl Decoder {
     pub(crate) fn new(
         config: DecoderConfig,
@@ -201,41 +218,42 @@ impl Decoder {
 
     /// A view of this decoder for sampling. It rounds activations to 8 bits per block for products with quantised matrices,
     /// as llama.cpp does, because that is several times faster for few rows; log-probs and gradients are computed without
-    /// rounding. Where products are in bfloat16, it holds a copy of the matrices in bfloat16, so that they need not be
-    /// converted for every token. Otherwise it computes the same as the decoder.
+    /// rounding. On the CPU it is batch-invariant: in a matrix product, the result of a row does not depend on the other rows.
+    /// There it holds packed copies of the matrices, in bfloat16 where products are, so that they need not be packed or
+    /// converted for every token; copies in `f32` only if they take at most half of the free memory, which decides about
+    /// speed alone.
     #[must_use]
-    pub fn rounded(&self) -> Self {
+    pub fn for_sampling(&self) -> Self {
         let mut view = self.clone();
         view.forward.rounded = true;
-        let ops = view.forward.ops;
-        if matches!(ops, Ops::Half | Ops::Fused(Products::Bf16)) {
-            let is_product = |spec: &Spec| spec.form != Form::Vector && !self.is_table(spec);
-            view.forward.weights = view.forward.weights.map(|spec, weight| match weight {
-                Weight::Dense(_) if is_product(spec) && ops.fused() => weight.with_bf16(),
-                Weight::Dense(matrix) if is_product(spec) => Weight::Dense(matrix.clone().cast(DType::BF16)),
-                _ => weight.clone(),
-            });
-        }
+        let pack: fn(&Tensor<2>, &Weight) -> Weight = match view.forward.ops {
+            Ops::Plain => return view,
+            Ops::Half => |matrix, _| Weight::Dense(matrix.clone().cast(DType::BF16)),
+            Ops::Fused(Products::Bf16) => |_, weight| weight.packed(PackedMatrix::bf16),
+            Ops::Fused(_) => {
+                view.forward.ops = Ops::Fused(Products::BatchInvariant);
+                let products = self.weights().entries().filter(|(spec, _)| self.is_product(spec));
+                let bytes: u64 = products.filter(|(_, w)| !w.is_quantised()).map(|(_, w)| w.bytes()).sum();
+                if free_memory().is_some_and(|free| bytes > free / 2) {
+                    return view;
+                }
+                |_, weight| weight.packed(PackedMatrix::single)
+            }
+        };
+        view.forward.weights = view.forward.weights.map(|spec, weight| match weight {
+            Weight::Dense(matrix) if self.is_product(spec) => pack(matrix, weight),
+            _ => weight.clone(),
+        });
         view
     }
 
-    /// Whether a tensor is a table of which only rows are looked up: the embeddings, unless they are also the output head,
-    /// and those of positions.
-    fn is_table(&self, spec: &Spec) -> bool {
+    /// Whether products are computed with a tensor: it is a matrix, and not a table of which only rows are looked up (the
+    /// embeddings, unless they are also the output head, and those of positions).
+    fn is_product(&self, spec: &Spec) -> bool {
         let DecoderTensors { embedding, positions, head, .. } = &*self.tensors;
         let tables = [Some(*embedding).filter(|table| *table != head.weight), *positions];
-        tables.into_iter().flatten().any(|table| self.layout().specs()[table.0].name == spec.name)
-    }
-
-    /// A view of this decoder that is batch-invariant: in a matrix product, the result of a row does not depend on the
-    /// other rows. On a GPU this is an error.
-    pub(crate) fn batch_invariant(&self) -> Result<Self, PolicyError> {
-        if !self.on_cpu() {
-            return Err(PolicyError::BatchInvariantOnGpu);
-        }
-        let mut view = self.clone();
-        view.forward.ops = Ops::Fused(Products::BatchInvariant);
-        Ok(view)
+        let is_table = tables.into_iter().flatten().any(|table| self.layout().specs()[table.0].name == spec.name);
+        spec.form != Form::Vector && !is_table
     }
 
     /// Whether the decoder runs on the CPU, with the fused kernels.
@@ -266,7 +284,28 @@ impl Decoder {
 
     /// Computes the hidden states `[tokens, hidden]` of new tokens, `lens[i]` of them for cached sequence `i`, and adds
     /// the tokens to the cache.
+    ///
+    /// A batch-invariant decoder reads many tokens on one thread per part of the sequences, which gives the same bits and
+    /// needs no waiting for other threads in every operation.
     pub fn extend(&self, ids: &[u32], lens: &[usize], cache: &mut KvCache) -> Tensor<2> {
+        let invariant = self.forward.ops == Ops::Fused(Products::BatchInvariant);
+        self.extend_in(if invariant { rayon::current_num_threads() } else { 1 }, ids, lens, cache)
+    }
+
+    /// Does what [`Decoder::extend`] does, in at most so many parts at a time.
+    fn extend_in(&self, parts: usize, ids: &[u32], lens: &[usize], cache: &mut KvCache) -> Tensor<2> {
+        let (sequences, tokens) = halves(lens);
+        if parts > 1
+            && tokens.min(ids.len() - tokens) >= PART
+            && let Some(mut other) = cache.split_off(sequences)
+        {
+            let (a, b) = rayon::join(
+                || self.extend_in(parts / 2, &ids[..tokens], &lens[..sequences], cache),
+                || self.extend_in(parts - parts / 2, &ids[tokens..], &lens[sequences..], &mut other),
+            );
+            cache.join(other);
+            return Tensor::cat(vec![a, b], 0);
+        }
         let mut context = Context::Cached(cache, lens);
         let mut x = self.embed(ids, &mut context);
         for i in 0..self.depth() {
@@ -279,7 +318,7 @@ impl Decoder {
     /// Computes the output head: logits `[n, vocab]`, or outputs `[n, labels]` of a classifier, from hidden states
     /// `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor<2>) -> Tensor<2> {
-        self.forward.linear(hidden, &self.tensors.head)
+        self.forward.linear(hidden.clone(), &self.tensors.head)
     }
 
     /// Computes for each of the hidden states `[n, hidden]` the log-prob of its target token and the entropy, in nats,
@@ -317,7 +356,7 @@ impl Decoder {
             None => x,
         };
 
-        let [q, k, v] = self.projections(&norm(&x, &layer.attention_norm), layer);
+        let [q, k, v] = self.projections(norm(&x, &layer.attention_norm), layer);
         let attended = match context {
             Context::Packed(packing) => {
                 let plan = AttentionPlan { spec: self.specs[index].clone(), packing: packing.clone() };
@@ -325,23 +364,25 @@ impl Decoder {
             }
             Context::Cached(cache, lens) => cache.attend(index, q, k, v, lens),
         };
-        let x = x + after(forward.linear(&attended, &layer.output), &layer.after_attention);
+        let x = x + after(forward.linear(attended, &layer.output), &layer.after_attention);
 
         let n = norm(&x, &layer.mlp_norm);
-        let up = forward.linear(&n, &layer.up);
         let inner = match &layer.gate {
-            Some(gate) => forward.ops.gated(forward.linear(&n, gate), up, config.activation),
-            None => forward.activate(up, config.activation),
+            Some(gate) => {
+                let [gate, up] = forward.linears(n, [gate, &layer.up]);
+                forward.ops.gated(gate, up, config.activation)
+            }
+            None => forward.activate(forward.linear(n, &layer.up), config.activation),
         };
-        x + after(forward.linear(&inner, &layer.down), &layer.after_mlp)
+        x + after(forward.linear(inner, &layer.down), &layer.after_mlp)
     }
 
     /// Computes queries `[tokens, query_width]`, keys and values `[tokens, kv_width]` of a layer, before rotation by
     /// positions.
-    fn projections(&self, x: &Tensor<2>, layer: &DecoderLayer) -> [Tensor<2>; 3] {
+    fn projections(&self, x: Tensor<2>, layer: &DecoderLayer) -> [Tensor<2>; 3] {
         let heads = self.config.heads;
         let [q, k, v] = match &layer.qkv {
-            Projections::Separate(parts) => parts.map(|p| self.forward.linear(x, &p)),
+            Projections::Separate(parts) => self.forward.linears(x, parts.each_ref()),
             Projections::Fused(all) => {
                 let all = self.forward.linear(x, all);
                 let (q, kv) = (heads.query_width(), heads.kv_width());

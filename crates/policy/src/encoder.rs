@@ -156,12 +156,12 @@ impl Encoder {
             at
         });
         let first = hidden.select(0, plain::ints(firsts.collect(), &self.forward.device));
-        let pooled = self.forward.linear(&first, &self.tensors.pooler);
+        let pooled = self.forward.linear(first, &self.tensors.pooler);
         let activation = match self.config.pooling {
             Pooling::Deberta(activation) => activation,
             Pooling::Bert | Pooling::Roberta => Activation::Tanh,
         };
-        self.forward.linear(&self.forward.activate(pooled, activation), &self.tensors.head)
+        self.forward.linear(self.forward.activate(pooled, activation), &self.tensors.head)
     }
 
     /// Computes the hidden states `[tokens, hidden]` after the last layer.
@@ -208,7 +208,7 @@ impl Encoder {
         lens: &Arc<[usize]>,
     ) -> Tensor<2> {
         let forward = &self.forward;
-        let [q, k, v] = layer.qkv.map(|p| forward.linear(&x, &p));
+        let [q, k, v] = forward.linears(x.clone(), layer.qkv.each_ref());
         let attended = match relative {
             Some(table) => self.disentangled(layer, [q, k, v], table, lens),
             None => forward.ops.attention(
@@ -218,9 +218,9 @@ impl Encoder {
                 AttentionPlan { spec: self.spec.clone(), packing: Packing::sequences(lens) },
             ),
         };
-        let x = self.norm(x + forward.linear(&attended, &layer.output), &layer.attention_norm);
-        let inner = forward.activate(forward.linear(&x, &layer.up), self.config.activation);
-        self.norm(x.clone() + forward.linear(&inner, &layer.down), &layer.mlp_norm)
+        let x = self.norm(x + forward.linear(attended, &layer.output), &layer.attention_norm);
+        let inner = forward.activate(forward.linear(x.clone(), &layer.up), self.config.activation);
+        self.norm(x + forward.linear(inner, &layer.down), &layer.mlp_norm)
     }
 
     /// DeBERTa's disentangled attention over packed sequences of `lens[i]` tokens. A score is the sum of up to three
@@ -242,8 +242,10 @@ impl Encoder {
         let longest = lens.iter().copied().max().unwrap_or(0) as i64;
         // The row of a bucket in the table; bucket 0 is in the middle.
         let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
-        let keys = c2p.then(|| self.forward.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
-        let queries = p2c.then(|| self.forward.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
+        let keys =
+            c2p.then(|| self.forward.linear(table.clone(), layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
+        let queries =
+            p2c.then(|| self.forward.linear(table.clone(), layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
         if self.forward.ops.fused() && !self.forward.tracked {
             let shape = q.dims();
             let content = [q, k, v].map(values);
@@ -307,7 +309,7 @@ impl Encoder {
         }
         // From `[rows, width, d]` to `[rows, d · width]`, the order in which the kernel is stored.
         let windows = padded.select(0, plain::ints(index, &self.forward.device)).reshape([rows, width, d]);
-        self.forward.linear(&windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
+        self.forward.linear(windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
     }
 }
 

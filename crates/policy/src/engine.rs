@@ -25,15 +25,10 @@ pub struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// Makes an engine that runs about `batch` sequences of a decoder at a time. All continuations of a request start
-    /// together, even if there are more than `batch`.
+    /// together, even if there are more than `batch`. On the CPU, the tokens and log-probs of a sequence do not depend on the
+    /// other sequences of the batch, to the last bit.
     pub fn new(decoder: &Decoder, tokenizer: &'a Tokenizer, batch: usize) -> Self {
-        Self { decoder: decoder.rounded(), tokenizer, batch: batch.max(1), prefixes: None }
-    }
-
-    /// Makes the engine batch-invariant: the tokens and log-probs of a sequence do not depend on the other sequences of
-    /// the batch, to the last bit. Prompts run more slowly. On a GPU this is an error.
-    pub fn deterministic(self) -> Result<Self, PolicyError> {
-        Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
+        Self { decoder: decoder.for_sampling(), tokenizer, batch: batch.max(1), prefixes: None }
     }
 
     /// Makes the engine read prompts from where they differ from those that it has read before and kept in `prefixes`, and

@@ -84,9 +84,6 @@ pub enum PolicyError {
     /// Precision bfloat16 was asked for on a processor without instructions for it.
     #[error("precision `bf16` needs a GPU or a processor with AVX512-BF16, which this one lacks; use `f32`")]
     NoBf16,
-    /// Batch-invariant sampling (tokens that do not depend on the rest of the batch) was asked for on a GPU.
-    #[error("batch-invariant sampling runs on the CPU only; use device `cpu`")]
-    BatchInvariantOnGpu,
     /// A sampling setting with an impossible value. The text names the setting.
     #[error("{0}")]
     Sampling(String),

@@ -10,6 +10,7 @@ use crate::architecture::NormKind;
 use crate::cache;
 use crate::device::ComputeDevice;
 use crate::layout::{Id, Layout, LinearTensors, NormTensors, Spec};
+use crate::ops::kernels::PackedMatrix;
 use crate::ops::{self, Activation, Ops, plain};
 use crate::weight::{Weight, dequantised_rows};
 use crate::weights::Weights;
@@ -51,10 +52,10 @@ impl ForwardPass {
     /// ones.
     pub fn with_grad(&self) -> Self {
         let track = |spec: &Spec, w: &Weight| match w {
-            Weight::Dense(w) | Weight::WithBf16 { dense: w, .. } if spec.trained => {
+            Weight::Dense(w) | Weight::Packed { dense: w, .. } if spec.trained => {
                 Weight::Dense(w.clone().autodiff().require_grad())
             }
-            Weight::Dense(w) | Weight::WithBf16 { dense: w, .. } => Weight::Dense(w.clone().autodiff()),
+            Weight::Dense(w) | Weight::Packed { dense: w, .. } => Weight::Dense(w.clone().autodiff()),
             Weight::Quantised(_) => w.clone(),
         };
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
@@ -62,18 +63,47 @@ impl ForwardPass {
 
     /// A linear layer: `x · wᵀ`, plus its bias and its adapter's product where it has them, for `x` `[n, in]`:
     /// `[n, out]`.
-    pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
-        let y = match (&self.weights[l.weight], l.bias) {
-            (Weight::Dense(w), Some(bias)) => self.ops.affine(x.clone(), w.clone(), self.tensor(bias)),
-            (_, Some(bias)) => self.product(x, l.weight) + self.tensor(bias),
-            (_, None) => self.product(x, l.weight),
+    pub fn linear(&self, x: Tensor<2>, l: &LinearTensors) -> Tensor<2> {
+        let [y] = self.linears(x, [l]);
+        y
+    }
+
+    /// Linear layers with the same input. Their products with packed matrices are computed in one parallel loop.
+    pub fn linears<const N: usize>(&self, x: Tensor<2>, layers: [&LinearTensors; N]) -> [Tensor<2>; N] {
+        let adapters = layers.map(|l| self.adapter(&x, l));
+        let matrices = layers.iter().map(|l| match &self.weights[l.weight] {
+            Weight::Packed { packed, .. } => Some(&**packed),
+            Weight::Dense(_) | Weight::Quantised(_) => None,
+        });
+        let biased = |y: Tensor<2>, l: &LinearTensors| match l.bias {
+            Some(bias) => y + self.tensor(bias),
+            None => y,
         };
-        let (Some([a, b]), Some(lora), true) = (l.lora, self.layout().lora(), self.adapted) else { return y };
+        let products: Vec<Tensor<2>> = match matrices.collect::<Option<Vec<_>>>() {
+            Some(all) => self.packed_products(x, &all).into_iter().zip(layers).map(|(y, l)| biased(y, l)).collect(),
+            None => layers
+                .iter()
+                .map(|l| match (&self.weights[l.weight], l.bias) {
+                    (Weight::Dense(w), Some(bias)) => self.ops.affine(x.clone(), w.clone(), self.tensor(bias)),
+                    _ => biased(self.product(&x, l.weight), l),
+                })
+                .collect(),
+        };
+        let ys = products.into_iter().zip(adapters).map(|(y, adapter)| match adapter {
+            Some(adapter) => y + adapter,
+            None => y,
+        });
+        ys.collect::<Vec<_>>().try_into().unwrap_or_else(|_| unreachable!("one result per layer"))
+    }
+
+    /// The product of a layer's adapter, if it has one.
+    fn adapter(&self, x: &Tensor<2>, l: &LinearTensors) -> Option<Tensor<2>> {
+        let (Some([a, b]), Some(lora), true) = (l.lora, self.layout().lora(), self.adapted) else { return None };
         let x = match self.dropout {
             Some(seed) if lora.lora_dropout > 0.0 => self.drop(x.clone(), lora.lora_dropout, seed ^ (a.0 as u64) << 32),
             _ => x.clone(),
         };
-        y + self.product(&self.product(&x, a), b) * lora.scale()
+        Some(self.product(&self.product(&x, a), b) * lora.scale())
     }
 
     /// The product `x · wᵀ` with a weight `[out, in]`, for `x` `[n, in]`: `[n, out]`.
@@ -81,12 +111,18 @@ impl ForwardPass {
         match &self.weights[weight] {
             Weight::Dense(w) => self.ops.linear(x.clone(), w.clone()),
             Weight::Quantised(w) => ops::quantised_linear(x.clone(), w.clone(), self.rounded),
-            Weight::WithBf16 { dense, rounded } => {
-                let [n, out] = [x.dims()[0], dense.dims()[0]];
-                let y = rounded.product(&cache::values(x.clone()));
-                Tensor::from_data(TensorData::new(y, [n, out]), &self.device)
-            }
+            Weight::Packed { packed, .. } => self.packed_products(x.clone(), &[packed]).remove(0),
         }
+    }
+
+    /// The products `x · wᵀ` with packed matrices `[out, in]`, for `x` `[n, in]`: `[n, out]` each.
+    fn packed_products(&self, x: Tensor<2>, matrices: &[&PackedMatrix]) -> Vec<Tensor<2>> {
+        let n = x.dims()[0];
+        let products = PackedMatrix::products(matrices, &cache::values(x));
+        let tensor = |(y, matrix): (Vec<f32>, &&PackedMatrix)| {
+            Tensor::from_data(TensorData::new(y, [n, matrix.rows()]), &self.device)
+        };
+        products.into_iter().zip(matrices).map(tensor).collect()
     }
 
     /// Dropout: sets each element of `x` `[n, width]` to 0 with probability `share`, and divides the others by
@@ -117,7 +153,7 @@ impl ForwardPass {
     /// Looks up rows of a table (an embedding) by index: `[rows, width]`.
     pub fn rows(&self, table: Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
         match &self.weights[table] {
-            Weight::Dense(table) | Weight::WithBf16 { dense: table, .. } => {
+            Weight::Dense(table) | Weight::Packed { dense: table, .. } => {
                 let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
                 table.clone().select(0, rows).cast(DType::F32)
             }
@@ -132,7 +168,7 @@ impl ForwardPass {
     /// output head `[vocab, d]`: `[n, 2]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, head: Id, targets: Arc<[u32]>) -> Tensor<2> {
         match &self.weights[head] {
-            Weight::Dense(head) | Weight::WithBf16 { dense: head, .. } => {
+            Weight::Dense(head) | Weight::Packed { dense: head, .. } => {
                 self.ops.token_log_probs(hidden, head.clone(), targets)
             }
             Weight::Quantised(head) => ops::quantised_log_probs(hidden, head.clone(), targets),

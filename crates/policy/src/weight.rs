@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rlar_quant::QuantisedMatrix;
 
 use crate::cache;
-use crate::ops::kernels::Bf16Matrix;
+use crate::ops::kernels::PackedMatrix;
 
 /// The values of a tensor of a model, as they are kept in memory.
 #[derive(Clone, Debug)]
@@ -17,13 +17,13 @@ pub enum Weight {
     /// A matrix in quantised blocks in the host's memory. It is frozen: autodiff computes gradients through it, not for
     /// it.
     Quantised(QuantisedMatrix),
-    /// A tensor on the CPU with a copy in bfloat16, which matrix products use. It is made for sampling: a view that records
+    /// A tensor on the CPU with a packed copy, which matrix products use. It is made for sampling: a view that records
     /// gradients has the tensor alone.
-    WithBf16 {
+    Packed {
         /// The tensor, in `f32`.
         dense: Tensor<2>,
-        /// The same values, rounded.
-        rounded: Arc<Bf16Matrix>,
+        /// The same values, which may be rounded.
+        packed: Arc<PackedMatrix>,
     },
 }
 
@@ -31,7 +31,7 @@ impl Weight {
     /// The weight as a dense tensor, `None` for a matrix in quantised blocks.
     pub fn dense(&self) -> Option<&Tensor<2>> {
         match self {
-            Self::Dense(tensor) | Self::WithBf16 { dense: tensor, .. } => Some(tensor),
+            Self::Dense(tensor) | Self::Packed { dense: tensor, .. } => Some(tensor),
             Self::Quantised(_) => None,
         }
     }
@@ -39,7 +39,7 @@ impl Weight {
     /// The weight as a dense tensor; a matrix in quantised blocks is dequantised onto `device`.
     pub fn tensor(&self, device: &Device) -> Tensor<2> {
         match self {
-            Self::Dense(tensor) | Self::WithBf16 { dense: tensor, .. } => tensor.clone(),
+            Self::Dense(tensor) | Self::Packed { dense: tensor, .. } => tensor.clone(),
             Self::Quantised(matrix) => from_rows(self.values().into_owned(), matrix.columns(), device),
         }
     }
@@ -47,7 +47,7 @@ impl Weight {
     /// A copy of the elements in `f32`, row by row; empty if the bytes of a quantised matrix are not all there.
     pub fn values(&self) -> Cow<'_, [f32]> {
         match self {
-            Self::Dense(tensor) | Self::WithBf16 { dense: tensor, .. } => cache::values(tensor.clone()).into(),
+            Self::Dense(tensor) | Self::Packed { dense: tensor, .. } => cache::values(tensor.clone()).into(),
             Self::Quantised(matrix) => matrix.dequantise().unwrap_or_default().into(),
         }
     }
@@ -56,21 +56,19 @@ impl Weight {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Dense(tensor) => 4 * tensor.dims().iter().product::<usize>() as u64,
-            Self::WithBf16 { dense, rounded } => {
-                4 * dense.dims().iter().product::<usize>() as u64 + rounded.size() as u64
-            }
+            Self::Packed { dense, packed } => 4 * dense.dims().iter().product::<usize>() as u64 + packed.size() as u64,
             Self::Quantised(matrix) => matrix.size() as u64,
         }
     }
 
-    /// A dense weight with a copy in bfloat16; others as they are.
-    pub(crate) fn with_bf16(&self) -> Self {
+    /// A dense weight with a copy that `pack` makes of its values and its number of columns; others as they are.
+    pub(crate) fn packed(&self, pack: fn(&[f32], usize) -> PackedMatrix) -> Self {
         match self {
             Self::Dense(dense) => {
-                let rounded = Arc::new(Bf16Matrix::new(&self.values(), dense.dims()[1]));
-                Self::WithBf16 { dense: dense.clone(), rounded }
+                let packed = Arc::new(pack(&self.values(), dense.dims()[1]));
+                Self::Packed { dense: dense.clone(), packed }
             }
-            Self::Quantised(_) | Self::WithBf16 { .. } => self.clone(),
+            Self::Quantised(_) | Self::Packed { .. } => self.clone(),
         }
     }
 

@@ -97,14 +97,14 @@ fn tools(out: &mut String, job: &Job) -> Result<Vec<String>, TrainError> {
     Ok(missing)
 }
 
-/// Bytes that sampling the replies of a step takes: keys and values, and activations. `prompts` are the lengths of the
-/// prompts.
+/// Bytes that sampling the replies of a step takes: packed copies of the weights, keys and values, and activations. `prompts`
+/// are the lengths of the prompts.
 fn sampling_memory(config: &Config, policy: &Policy, prompts: &[u32]) -> u64 {
     let Some(longest) = prompts.iter().max().filter(|_| config.train.method == Method::Grpo) else { return 0 };
     let request = GenerationRequest { prompt: vec![0; *longest as usize], seeds: vec![0; config.train.group_size] };
     let requests = vec![request; config.train.prompts.min(prompts.len())];
     let plan = policy.engine(config.sampling.batch).plan(&requests, &config.sampling.at(config.sampling.temperature));
-    plan.cache + plan.activations
+    plan.weights.saturating_sub(policy.decoder.weight_bytes()) + plan.cache + plan.activations
 }
 
 /// Lengths of prompts, in tokens; 0 for those that are left out.

@@ -100,9 +100,9 @@ pub fn memory_plan(config: &Config, decoder: &Decoder, Lengths { longest, step }
     let trained = layout.trained().parameters();
     let (has_reference, is_adapted) = (config.algorithm.kl.estimator != KlEstimator::None, layout.lora().is_some());
     let is_grpo = config.train.method == Method::Grpo;
-    // Copies: a reference model, and the policy before the update, which samples the next batch.
+    // Copies: a reference model, and the policy before the update, which samples the next batch, with its packed copy.
     let copies =
-        usize::from(is_grpo && has_reference && !is_adapted) + usize::from(is_grpo && config.train.asynchronous);
+        usize::from(is_grpo && has_reference && !is_adapted) + 2 * usize::from(is_grpo && config.train.asynchronous);
     let sizes = TrainingSizes { weights: decoder.weight_bytes(), trained, copies, longest, step };
     let available = if config.device.starts_with("cuda") { None } else { free_memory() };
     // The loaded model is part of the plan, so its memory counts as available.

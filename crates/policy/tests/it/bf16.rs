@@ -3,7 +3,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rlar_policy::ops::kernels::{Bf16Matrix, View, has_bf16, matmul_bf16, product_bf16};
+use rlar_policy::ops::kernels::{PackedMatrix, View, has_bf16, matmul_bf16, product_bf16};
 
 /// Rounds to bfloat16, to nearest, ties to even.
 fn rounded(x: f32) -> f64 {
@@ -83,15 +83,15 @@ fn a_matrix_that_is_rounded_once_has_the_same_products_row_by_row() {
         [[1, 1, 1], [1, 384, 33], [12, 32, 32], [32, 577, 700], [13, 900, 65], [500, 40, 3], [0, 4, 4]]
     {
         let (x, w) = (random(&mut rng, n * inner), random(&mut rng, outer * inner));
-        let matrix = Bf16Matrix::new(&w, inner);
-        let product = matrix.product(&x);
+        let matrix = PackedMatrix::bf16(&w, inner);
+        let product = PackedMatrix::products(&[&matrix], &x).remove(0);
         let expected = product_bf16([n, inner, outer], View::rows(&x, inner), View::rows(&w, inner).t());
         assert_eq!(product.len(), expected.len());
         for (is, expected) in product.iter().zip(&expected) {
             assert!((is - expected).abs() <= 1e-6 * inner as f32, "{n} {inner} {outer}: {is}, not {expected}");
         }
         for (row, x) in product.chunks(outer).zip(x.chunks(inner)) {
-            let alone = matrix.product(x);
+            let alone = PackedMatrix::products(&[&matrix], x).remove(0);
             assert!(row.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{n} {inner} {outer}");
         }
         assert!(matrix.size() >= 2 * w.len() && matrix.size() <= 2 * (outer + 31) * (inner + 1), "{}", matrix.size());

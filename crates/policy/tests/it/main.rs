@@ -9,6 +9,7 @@ mod gguf_headers;
 mod gguf_mutations;
 mod ggufs;
 mod models_on_disk;
+mod packed;
 mod parity;
 mod pre_tokenizers;
 mod quantised;

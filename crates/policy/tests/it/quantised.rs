@@ -81,10 +81,10 @@ fn exact_products_give_the_logits_of_the_dequantised_model_and_rounded_ones_stay
         let expected = logits(&dense.decoder);
         let off = relative(&logits(&frozen.decoder), &expected);
         assert!(off < 2e-5, "{family}: exact logits are off by {off}");
-        let off = relative(&logits(&frozen.decoder.rounded()), &expected);
+        let off = relative(&logits(&frozen.decoder.for_sampling()), &expected);
         assert!(off > 1e-4 && off < 0.08, "{family}: rounded logits are off by {off}");
         // Without quantised matrices there is nothing to round for.
-        assert_eq!(logits(&dense.decoder.rounded()), expected);
+        assert_eq!(logits(&dense.decoder.for_sampling()), expected);
     }
 }
 
@@ -92,7 +92,7 @@ fn exact_products_give_the_logits_of_the_dequantised_model_and_rounded_ones_stay
 fn rounded_logits_keep_the_bound_of_their_product() {
     let [_, frozen] = both(wide("llama").path());
     let hidden = frozen.decoder.hidden(&[3, 20, 9, 9, 31], &[5]);
-    let [exact, rounded] = [&frozen.decoder, &frozen.decoder.rounded()].map(|d| host(d.logits(&hidden)));
+    let [exact, rounded] = [&frozen.decoder, &frozen.decoder.for_sampling()].map(|d| host(d.logits(&hidden)));
     let entries: Vec<_> = frozen.decoder.weights().entries().collect();
     let (_, head) = entries.iter().find(|(spec, _)| spec.name == "lm_head.weight").unwrap();
     let (head, hidden) = (head.values(), host(hidden));
@@ -115,13 +115,13 @@ fn a_quantised_model_generates_near_its_scores_and_its_batch_changes_nothing() {
             GenerationRequest { prompt: vec![5, 6, 7], seeds: vec![1, 2, 3] },
             GenerationRequest { prompt: vec![8; 9], seeds: vec![4, 5] },
         ];
-        let engine = frozen.engine(8).deterministic().unwrap();
+        let engine = frozen.engine(8);
         assert_eq!(engine.plan(&requests, &sampling).weights, frozen.decoder.weight_bytes());
         let together = engine.generate(&requests, &sampling).unwrap();
         for (request, samples) in requests.iter().zip(&together) {
             for (seed, sample) in request.seeds.iter().zip(samples) {
                 let one = [GenerationRequest { prompt: request.prompt.clone(), seeds: vec![*seed] }];
-                let alone = &frozen.engine(1).deterministic().unwrap().generate(&one, &sampling).unwrap()[0][0];
+                let alone = &frozen.engine(1).generate(&one, &sampling).unwrap()[0][0];
                 assert_eq!((&alone.tokens, &alone.log_probs), (&sample.tokens, &sample.log_probs), "{family}");
                 let sequence = Sequence { prompt: &request.prompt, completion: &sample.tokens };
                 let scored = floats(&frozen.decoder.log_probs(&[sequence], 1.0).log_probs);

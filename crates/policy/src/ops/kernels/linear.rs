@@ -12,9 +12,9 @@ const FEW: usize = 32;
 /// Number of rows of `w` that are processed at a time; their sums fill the registers.
 const WIDE: usize = 6;
 /// Number of elements in a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 /// Number of multiplications below which a parallel task costs more than it saves.
-const ALONE: usize = 1 << 18;
+pub(super) const ALONE: usize = 1 << 18;
 
 /// Some rows of `x`, transposed to `[inner, rows]`, so that the same element of all rows is contiguous. They are padded
 /// to whole SIMD vectors.
@@ -43,7 +43,7 @@ impl TransposedRows {
 }
 
 /// Asks the processor for the number of elements of a SIMD vector.
-struct Lanes;
+pub(super) struct Lanes;
 
 impl WithSimd for Lanes {
     type Output = usize;
@@ -144,7 +144,7 @@ pub enum Products {
     /// In `f32`; the result of a row does not depend on the other rows, bit for bit.
     BatchInvariant,
     /// With inputs rounded to bfloat16 and sums in `f32`, except for few rows, where rounding the weights takes longer than
-    /// the products. Sampling, which has few rows, rounds them once ([`super::Bf16Matrix`]).
+    /// the products. Sampling, which has few rows, rounds them once ([`super::PackedMatrix`]).
     Bf16,
 }
 

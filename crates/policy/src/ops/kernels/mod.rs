@@ -1,11 +1,11 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
-//! There are four kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
+//! There are five kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
 //! element that it can access is inside its slice. The products in bfloat16 use the processor's instructions, after
-//! asking for them, and write disjoint tiles from several threads. The kernel for few rows prefetches weights. `simd!`
-//! compiles one body for several instruction sets and calls the widest one that the processor reports at run time, so
-//! that one binary runs anywhere and is still fast. The order of sums does not depend on the number of threads: the same
-//! input gives the same bits.
+//! asking for them, and write disjoint tiles from several threads. The products for few rows and those for sampling prefetch
+//! weights. The latter do not clear their result first, because they write every element of it. `simd!` compiles one body for
+//! several instruction sets and calls the widest one that the processor reports at run time, so that one binary runs anywhere
+//! and is still fast. The order of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]
 // Without forced inlining, a helper would be compiled for the baseline only instead of for each instruction set.
 #![allow(clippy::inline_always)]
@@ -196,11 +196,12 @@ mod bf16;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_bf16.rs"]
 mod bf16;
-mod bf16_matrix;
 mod disentangled;
 mod elementwise;
 mod linear;
 mod log_probs;
+mod packed_matrix;
+mod panels;
 mod quantised;
 mod rope;
 mod softmax;
@@ -209,13 +210,13 @@ pub use activation::{Activation, activate, activate_backward, gated, gated_backw
 pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
 pub use attention_cached::{KvSlot, attention_cached};
 pub use bf16::{has_bf16, matmul_bf16, product_bf16};
-pub use bf16_matrix::Bf16Matrix;
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
 };
 pub use linear::{Products, linear, linear_dw, linear_dx};
 pub use log_probs::{HeadMatrix, TokenStats, token_log_probs, token_log_probs_backward};
+pub use packed_matrix::PackedMatrix;
 pub use quantised::{quantised_linear, quantised_linear_dx};
 pub use rope::{Rope, RopeConfig, RopeKind};
 pub use softmax::weights;
