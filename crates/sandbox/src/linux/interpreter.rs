@@ -24,17 +24,25 @@ pub struct Interpreter {
     /// Paths that the interpreter reads: the executable, its standard library, the dynamic loader with its cache, and
     /// the folders of the shared libraries that it loads.
     pub readable: Vec<PathBuf>,
+    /// The code of the fork servers as the interpreter has compiled it, in Python's `marshal` format.
+    pub compiled: Vec<u8>,
 }
 
-/// Python code that prints the executable, its version and the paths that it reads, one per line. It first imports
-/// modules with shared libraries, so that the libraries' folders are among the paths.
+/// Python code that prints the executable, its version, its argument as compiled code in hexadecimal digits, and the paths
+/// that it reads, one per line. It first imports extension modules, so that the folders of the shared libraries that they
+/// load are among the paths. It imports nothing that is written in Python, which would take most of the time.
 const INSPECT: &str = "
-import sys, os, sysconfig, ctypes, socket, json, decimal, hashlib, _strptime, unicodedata, select, resource
+import sys, os, marshal, _ctypes, _socket, _json, _decimal, select, resource, unicodedata
+try:
+    import _hashlib
+except ImportError:
+    pass
 python = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)
 print(python)
 print('%d.%d' % sys.version_info[:2])
-for kind in ('stdlib', 'platstdlib'):
-    print(os.path.realpath(sysconfig.get_path(kind)))
+print(marshal.dumps(compile(sys.argv[1], '<string>', 'exec')).hex())
+for path in sys.path:
+    print(os.path.realpath(path))
 # The dynamic loader, under the name by which the executable refers to it.
 head = open(python, 'rb').read(8192)
 at = head.find(b'/ld-')
@@ -48,17 +56,18 @@ for line in open('/proc/self/maps'):
 ";
 
 impl Interpreter {
-    /// Inspects the interpreter that the environment variable `RLAR_PYTHON` names, or else `python3`. Fails with
+    /// Inspects the interpreter that the environment variable `RLAR_PYTHON` names, or else `python3`, and lets it compile
+    /// `code`, that of the fork servers. Fails with
     /// [`SandboxError::Refused`] if there is none, if it is too old, or if it would need all of `/` or of the user's
     /// home folder.
-    pub fn find() -> Result<Self, SandboxError> {
+    pub fn find(code: &str) -> Result<Self, SandboxError> {
         let refused = |why: String| SandboxError::Refused(why);
         let name = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
         let shown = name.to_string_lossy().into_owned();
-        let reply = inspect(&name);
+        let reply = inspect(&name, code);
         let reply = reply.map_err(|e| refused(format!("cannot run `{shown}`: {e}; install Python 3.9 or newer")))?;
         let mut lines = reply.lines();
-        let (Some(python), Some(version)) = (lines.next(), lines.next()) else {
+        let (Some(python), Some(version), Some(compiled)) = (lines.next(), lines.next(), lines.next()) else {
             return Err(refused(format!("`{shown}` did not answer, or was built without ctypes")));
         };
         let mut numbers = version.split('.').filter_map(|n| n.parse().ok());
@@ -73,14 +82,22 @@ impl Interpreter {
             let wide = wide.display();
             return Err(refused(format!("`{shown}` needs all of {wide}, which contains more than the interpreter")));
         }
-        Ok(Self { python: python.into(), version: version.into(), readable: readable.into_iter().collect() })
+        let compiled = from_hexadecimal(compiled)
+            .ok_or_else(|| refused(format!("`{shown}` did not compile the code of the sandbox")))?;
+        Ok(Self { python: python.into(), version: version.into(), readable: readable.into_iter().collect(), compiled })
     }
 }
 
-/// Runs [`INSPECT`] and returns what it prints; with a deadline, because `python3` may be a script that hangs.
-fn inspect(name: &OsStr) -> std::io::Result<String> {
+/// The bytes of a text of hexadecimal digits; `None` if it has other characters.
+fn from_hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
+    digits.as_bytes().chunks(2).map(|pair| Some((digit(pair[0])? << 4) | digit(*pair.get(1)?)?)).collect()
+}
+
+/// Runs [`INSPECT`] with `code` and returns what it prints; with a deadline, because `python3` may be a script that hangs.
+fn inspect(name: &OsStr, code: &str) -> std::io::Result<String> {
     let mut child = Command::new(name)
-        .args(["-I", "-S", "-c", INSPECT])
+        .args(["-I", "-S", "-c", INSPECT, code])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -4,6 +4,7 @@ use crate::error::refused;
 use crate::linux::interpreter::Interpreter;
 use crate::linux::pool::Sandbox;
 use crate::linux::verifier::Verifier;
+use crate::linux::zygote;
 use crate::verdict::{Tier, Verdict};
 use crate::{SandboxError, SandboxLimits};
 
@@ -30,7 +31,7 @@ impl Sandbox {
     /// Plans a sandbox and scores one harmless call in it. `as_root`: see [`Jail::plan`](super::jail::Jail::plan).
     /// `why_not_better` says why tier A does not work.
     fn open_as(tier: Tier, as_root: bool, why_not_better: Option<String>) -> Result<Self, SandboxError> {
-        let sandbox = Self::plan(Interpreter::find()?, tier, as_root, None, why_not_better)?;
+        let sandbox = Self::plan(Interpreter::find(zygote::CODE)?, tier, as_root, None, why_not_better)?;
         // The kernel may still refuse what was planned; one harmless call proves that it does not.
         let verifier = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", SandboxLimits::default());
         match verifier.and_then(|v| v.score(&[vec![String::new()]])) {

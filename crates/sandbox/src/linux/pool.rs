@@ -10,7 +10,7 @@ use crate::linux::jail::Jail;
 use crate::linux::packages::Packages;
 use crate::linux::role::ProcessRole;
 use crate::linux::tester::Tester;
-use crate::linux::zygote::{self, Process, Zygote};
+use crate::linux::zygote::{Process, Zygote};
 use crate::verdict::Tier;
 use crate::{SandboxError, SandboxLimits};
 
@@ -62,7 +62,7 @@ impl Sandbox {
         packages: Option<&Path>,
         why_not_better: Option<String>,
     ) -> Result<Self, SandboxError> {
-        let jail = Jail::plan(tier, as_root, &interpreter, zygote::CODE, packages)?;
+        let jail = Jail::plan(tier, as_root, &interpreter, packages)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = (0..cores).map(|_| PoolSlot::default()).collect();
         let with_packages = Mutex::default();

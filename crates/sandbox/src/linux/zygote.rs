@@ -34,6 +34,7 @@ pub const CODE: &str = concat!(
     include_str!("../python/plain.py"),
     include_str!("../python/candidate.py"),
     include_str!("../python/tester.py"),
+    include_str!("../python/rehearsal.py"),
     include_str!("../python/zygote.py"),
 );
 
@@ -71,7 +72,8 @@ impl Zygote {
         let zygote = Self { control, process, tier: jail.tier, dead: AtomicBool::new(false) };
         // Orders are taken at once; the time-out is for a fork server that was stopped.
         set_socket_timeout(&zygote.control, Timeout::Send, Some(PATIENCE)).map_err(refused)?;
-        let sent = rustix::net::send(&zygote.control, jail.setup.as_bytes(), SendFlags::NOSIGNAL);
+        let send = |message: &[u8]| rustix::net::send(&zygote.control, message, SendFlags::NOSIGNAL);
+        let sent = send(&jail.code).and_then(|_| send(jail.setup.as_bytes()));
         let mut first = [0; 256];
         if !readable(&zygote.control, PATIENCE).map_err(refused)? {
             return Err(refused(format!("a jailed interpreter does not answer within {PATIENCE:?}")));

@@ -18,10 +18,11 @@ class Closed(Exception):
 
 
 class Wire:
-    "Sends and receives frames over a descriptor: a length of four bytes (little-endian), then JSON."
+    "Receives frames over a descriptor and sends them over it, or over another: a length of four bytes (little-endian), then JSON."
 
-    def __init__(self, fd, longest=1 << 28):
+    def __init__(self, fd, longest=1 << 28, out=None):
         self.fd, self.longest, self.buffer = fd, longest, b""
+        self.out = fd if out is None else out
 
     def _fill(self, n):
         buffer = self.buffer
@@ -46,10 +47,10 @@ class Wire:
     def send(self, value):
         body = json.dumps(value).encode()
         data = len(body).to_bytes(4, "little") + body
-        sent = os.write(self.fd, data)
+        sent = os.write(self.out, data)
         while sent < len(data):
             data = data[sent:]
-            sent = os.write(self.fd, data)
+            sent = os.write(self.out, data)
 
 
 def module(name):

@@ -49,7 +49,11 @@ def serve_verifier(order, fds, setup):
     confine(order, setup)
     if "files" in start:
         serve_reward_function(wire, start)
-        return
+    else:
+        score_calls(wire, start)
+
+
+def score_calls(wire, start):
     try:
         known, compiled = start.get("compiled"), ""
         if known is None:

@@ -53,6 +53,8 @@ def launch(order, fds, setup):
 def main():
     # Not dumpable: no other process can trace these ones, and a crash leaves no core dump.
     LIBC.prctl(PR_SET_DUMPABLE, 0, None, 0, 0)
+    # It was for the interpreter's start: symbols of shared libraries are resolved here, not again in each process.
+    del os.environ["LD_BIND_NOW"]
     control = _socket.socket(fileno=CONTROL)
     setup = json.loads(control.recv(1 << 18))
     setup["zygote"] = os.getpid()
@@ -60,6 +62,7 @@ def main():
     sys.path[:] = [p for p in sys.path if p] + setup["packages"]
     poll, children = select.poll(), {}
     poll.register(CONTROL, select.POLLIN)
+    rehearse()
     gc.collect()
     gc.freeze()
     gc.disable()
