@@ -9,4 +9,4 @@ mod signals;
 pub use connections::{ConnectionLimits, OpenConnections, accept, listen};
 pub use loopback::is_loopback_host;
 pub use open_files::allow_open_files;
-pub use signals::{is_drained, stop_signal};
+pub use signals::{StopSignal, is_drained};

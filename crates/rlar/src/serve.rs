@@ -55,8 +55,10 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         Err(error @ (ServeError::Options(_) | ServeError::Library(_))) => return Err(error).bad_request(),
         started => started?,
     };
+    // Before the address is known to anybody who may send one.
+    let signals = server.listen().context("cannot wait for signals")?;
     print(format!("{}\n", server.url()))?;
-    server.wait(arguments.until_eof).context("cannot wait for signals")?;
+    server.wait(signals, arguments.until_eof).context("cannot wait for signals")?;
     server.stop();
     Ok(())
 }

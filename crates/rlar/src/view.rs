@@ -22,12 +22,14 @@ pub fn run(arguments: &ViewArguments) -> Result<()> {
     if arguments.port != 0 && port != arguments.port {
         print_note(format!("port {} is in use, so {port} is taken\n", arguments.port))?;
     }
+    // Before the address is known to anybody who may send one.
+    let signal = server.listen().context("cannot wait for signals")?;
     print(format!("{}\n", server.url()))?;
     print_note(format!("shows {}; Ctrl-C ends it\n", server.folder().display()))?;
     if !arguments.no_browser {
         open_browser(&server.url());
     }
-    server.wait().context("cannot wait for signals")?;
+    server.wait(signal).context("cannot wait for signals")?;
     server.stop();
     Ok(())
 }

@@ -49,3 +49,4 @@ pub use libraries::{LoadedRewards, RewardSource};
 pub use options::{OnFailure, ServeOptions};
 pub use routes::ROUTES;
 pub use server::{RewardServer, ServeError};
+pub use shutdown::Signals;

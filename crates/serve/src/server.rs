@@ -21,8 +21,9 @@ use crate::options::ServeOptions;
 use crate::program::ProgramSlots;
 use crate::queue::JobQueue;
 use crate::serving_delay::{self, ServingDelay};
+use crate::shutdown::{self, Signals};
 use crate::watch_folder::FolderState;
-use crate::{auth, routes, shutdown, workers};
+use crate::{auth, routes, workers};
 
 /// Number of programs of `/run_code` that may wait for each one that runs.
 const WAITING_PROGRAMS: usize = 64;
@@ -198,11 +199,18 @@ impl RewardServer {
         self.state.reload().map(drop)
     }
 
+    /// Takes SIGTERM, Ctrl-C and SIGHUP from here on, for [`RewardServer::wait`]. `None` if the server has stopped.
+    pub fn listen(&self) -> std::io::Result<Option<Signals>> {
+        let Some(running) = &self.running else { return Ok(None) };
+        let _entered = running.runtime.enter();
+        Signals::listen().map(Some)
+    }
+
     /// Waits for SIGTERM or Ctrl-C, with `until_eof` also for the end of standard input, and loads the library again on every
     /// SIGHUP. Returns at once if the server has stopped.
-    pub fn wait(&self, until_eof: bool) -> std::io::Result<()> {
-        let Some(running) = &self.running else { return Ok(()) };
-        running.runtime.block_on(shutdown::wait(&self.state, until_eof))
+    pub fn wait(&self, signals: Option<Signals>, until_eof: bool) -> std::io::Result<()> {
+        let Some((running, signals)) = self.running.as_ref().zip(signals) else { return Ok(()) };
+        running.runtime.block_on(shutdown::wait(&self.state, signals, until_eof))
     }
 
     /// Stops the server: no connection and no request for rewards is taken any more, those that are being answered get

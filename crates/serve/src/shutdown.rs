@@ -2,13 +2,34 @@
 
 use std::io;
 
+use rlar_http::StopSignal;
+
 use crate::server::ServeState;
+
+/// The signals that a server answers. Once there is a value of this type, they no longer end the process by themselves.
+#[derive(Debug)]
+pub struct Signals {
+    stop: StopSignal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes the signals from here on. Needs a running tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            stop: StopSignal::listen()?,
+            #[cfg(unix)]
+            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+}
 
 /// Waits for the signal that stops the server, and loads the library again on every SIGHUP until then. With `until_eof`, the
 /// end of standard input stops the server as well.
-pub async fn wait(state: &ServeState, until_eof: bool) -> io::Result<()> {
+pub async fn wait(state: &ServeState, signals: Signals, until_eof: bool) -> io::Result<()> {
     if !until_eof {
-        return wait_for_signal(state).await;
+        return wait_for_signal(state, signals).await;
     }
     let (ended, end) = tokio::sync::oneshot::channel();
     // Reading cannot be interrupted, so it has a thread that nothing waits for.
@@ -18,23 +39,19 @@ pub async fn wait(state: &ServeState, until_eof: bool) -> io::Result<()> {
         let _ = ended.send(());
     })?;
     tokio::select! {
-        stopped = wait_for_signal(state) => stopped,
+        stopped = wait_for_signal(state, signals) => stopped,
         _ = end => Ok(()),
     }
 }
 
 #[cfg(unix)]
-async fn wait_for_signal(state: &ServeState) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
+async fn wait_for_signal(state: &ServeState, mut signals: Signals) -> io::Result<()> {
     use crate::server::reload_apart;
 
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut stopped = std::pin::pin!(rlar_http::stop_signal());
     loop {
         tokio::select! {
-            stopped = &mut stopped => return stopped,
-            _ = hangup.recv() => {
+            stopped = signals.stop.received() => return stopped,
+            _ = signals.hangup.recv() => {
                 // What goes wrong is in the log.
                 let _ = reload_apart(state).await;
             }
@@ -43,6 +60,6 @@ async fn wait_for_signal(state: &ServeState) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn wait_for_signal(_: &ServeState) -> io::Result<()> {
-    rlar_http::stop_signal().await
+async fn wait_for_signal(_: &ServeState, mut signals: Signals) -> io::Result<()> {
+    signals.stop.received().await
 }

@@ -10,8 +10,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = arguments.next().ok_or("name a folder")?.into();
     let port = arguments.next().map_or(Ok(0), |port| port.parse())?;
     let server = ViewServer::start(&ViewOptions::new(folder, port))?;
+    let signal = server.listen()?;
     println!("{}", server.url());
-    server.wait()?;
+    server.wait(signal)?;
     server.stop();
     Ok(())
 }

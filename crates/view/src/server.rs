@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_http::{ConnectionLimits, OpenConnections};
+use rlar_http::{ConnectionLimits, OpenConnections, StopSignal};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -141,9 +141,17 @@ impl ViewServer {
         self.catalogue.root()
     }
 
-    /// Waits for SIGTERM or Ctrl-C.
-    pub fn wait(&self) -> std::io::Result<()> {
-        self.runtime.as_ref().map_or(Ok(()), |runtime| runtime.block_on(rlar_http::stop_signal()))
+    /// Takes SIGTERM and Ctrl-C from here on, for [`ViewServer::wait`]. `None` if the server has stopped.
+    pub fn listen(&self) -> std::io::Result<Option<StopSignal>> {
+        let Some(runtime) = &self.runtime else { return Ok(None) };
+        let _entered = runtime.enter();
+        StopSignal::listen().map(Some)
+    }
+
+    /// Waits for a signal. Returns at once if the server has stopped.
+    pub fn wait(&self, signal: Option<StopSignal>) -> std::io::Result<()> {
+        let Some((runtime, mut signal)) = self.runtime.as_ref().zip(signal) else { return Ok(()) };
+        runtime.block_on(signal.received())
     }
 
     /// Stops the server: open requests get their answers, for a few seconds at most.

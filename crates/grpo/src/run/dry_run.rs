@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use rlar_data::{DataError, Example};
+use rlar_eval::accuracy;
 use rlar_policy::{GenerationRequest, Policy, Tokenizer};
 
 use crate::TrainError;
@@ -32,7 +33,8 @@ use crate::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with
 use crate::update::train_state::TrainState;
 
 /// The resolved config of a job as text, with its memory, token counts, tools and expected time. To measure the time,
-/// one step is taken in memory at learning rate 0. No file is written.
+/// one step is taken in memory at learning rate 0; that of a reward model takes the longest pairs, and supervised fine-tuning
+/// also evaluates a batch of held-out prompts. No file is written.
 pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let config = job.config.clone();
     let mut out = serde_yaml::to_string(&config).unwrap_or_else(|e| e.to_string());
@@ -172,6 +174,9 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     let warmup = if config.warmup.steps > 0 { supervised(&mut state, config.warmup.batch)? } else { 0.0 };
     if config.train.method == Method::Sft {
         let step = supervised(&mut state, config.train.batch)?;
+        if missing.is_empty() {
+            evaluate_batch(job, &state.trainer.model)?;
+        }
         measured_memory(out);
         expected_time(out, config, warmup, step);
         return Ok(());
@@ -182,6 +187,16 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
         return Ok(());
     }
     grpo_step(out, job, mixture, &mut state, warmup)
+}
+
+/// Evaluates one batch of held-out prompts, since sampling may take more memory than a step.
+fn evaluate_batch(job: &mut Job, policy: &Policy) -> Result<(), TrainError> {
+    let [_, greedy] = job.config.protocols();
+    let prompts = job.config.eval.examples(job.heldout.len()).min(greedy.batch);
+    if prompts > 0 {
+        accuracy(policy, &job.heldout[..prompts], &mut job.rewards, &greedy)?;
+    }
+    Ok(())
 }
 
 /// Takes one step of reinforcement learning at learning rate 0, and writes its number of tokens and the expected time
@@ -230,13 +245,16 @@ fn grpo_step(
 fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), TrainError> {
     let config = &job.config;
     let model = policy.reward_model(0)?;
-    let pairs = preference_pairs(&model, &job.preferences)?;
+    let mut pairs = preference_pairs(&model, &job.preferences)?;
     let heldout = preference_pairs(&model, &job.heldout_preferences)?;
     let lengths = |pairs: &[PreferencePair]| pairs.iter().map(PreferencePair::len).collect::<Vec<usize>>();
     let plan = setup::memory_plan(config, &policy.decoder, Lengths::of_pairs(&pairs, config));
     let _ = writeln!(out, "memory    {plan}");
     token_counts(out, "train", "pairs", &lengths(&pairs));
     token_counts(out, "heldout", "pairs", &lengths(&heldout));
+    // The step takes the longest pairs: memory is the question.
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.len()));
+    pairs.truncate(config.train.batch);
     let mut state = TrainState::fresh(LocalTrainer::new(model)?);
     let training =
         RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens };
