@@ -48,10 +48,7 @@ impl StopSignal {
 /// it gave some up, or if a signal comes meanwhile.
 pub async fn is_drained(task: JoinHandle<bool>) -> bool {
     let second_signal = async {
-        let received = match StopSignal::listen() {
-            Ok(mut signal) => signal.received().await,
-            Err(error) => Err(error),
-        };
+        let received: io::Result<()> = async { StopSignal::listen()?.received().await }.await;
         if received.is_err() {
             // Without signals there is no second one.
             std::future::pending::<()>().await;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use rlar_data::{DataError, Example};
-use rlar_eval::accuracy;
+use rlar_eval::encode_prompts;
 use rlar_policy::{GenerationRequest, Policy, Tokenizer};
 
 use crate::TrainError;
@@ -22,7 +22,7 @@ use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::assign_tools::tools_of_prompts;
 use crate::run::job::Job;
-use crate::run::lengths::{Lengths, prompt_lengths};
+use crate::run::lengths::{Lengths, prompt_lengths, retain_fitting};
 use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::setup;
 use crate::run::tinker::{load, served_model};
@@ -33,8 +33,8 @@ use crate::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with
 use crate::update::train_state::TrainState;
 
 /// The resolved config of a job as text, with its memory, token counts, tools and expected time. To measure the time,
-/// one step is taken in memory at learning rate 0; that of a reward model takes the longest pairs, and supervised fine-tuning
-/// also evaluates a batch of held-out prompts. No file is written.
+/// one step is taken in memory at learning rate 0. What may take more memory than such a step is done as well: a reward model's
+/// step with the longest pairs, and replies to held-out prompts in supervised fine-tuning. No file is written.
 pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let config = job.config.clone();
     let mut out = serde_yaml::to_string(&config).unwrap_or_else(|e| e.to_string());
@@ -66,7 +66,7 @@ fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
 /// Writes a line with the most memory that this process had so far; none where the system does not say.
 fn measured_memory(out: &mut String) {
     if let Some(peak) = peak_memory() {
-        let _ = writeln!(out, "peak      {} MB in this dry run, one step included", peak.div_ceil(1 << 20));
+        let _ = writeln!(out, "peak      {} MB in this dry run, its steps included", peak.div_ceil(1 << 20));
     }
 }
 
@@ -152,6 +152,7 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     let config = &job.config.clone();
     let positions = policy.decoder.config().max_position_embeddings;
     let PromptLengths { train: prompts, heldout } = lengths_of_prompts(job, &policy.tokenizer, positions)?;
+    retain_fitting(&mut job.heldout, &heldout);
     let mixture = setup::mixture(job, &prompts)?;
     let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
     let lengths = Lengths::of(&prompts, &data, config);
@@ -174,9 +175,7 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     let warmup = if config.warmup.steps > 0 { supervised(&mut state, config.warmup.batch)? } else { 0.0 };
     if config.train.method == Method::Sft {
         let step = supervised(&mut state, config.train.batch)?;
-        if missing.is_empty() {
-            evaluate_batch(job, &state.trainer.model)?;
-        }
+        sample_heldout(job, &state.trainer.model)?;
         measured_memory(out);
         expected_time(out, config, warmup, step);
         return Ok(());
@@ -189,13 +188,14 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     grpo_step(out, job, mixture, &mut state, warmup)
 }
 
-/// Evaluates one batch of held-out prompts, since sampling may take more memory than a step.
-fn evaluate_batch(job: &mut Job, policy: &Policy) -> Result<(), TrainError> {
+/// Samples replies to a batch of held-out prompts, as an evaluation does, and scores none.
+fn sample_heldout(job: &Job, policy: &Policy) -> Result<(), TrainError> {
     let [_, greedy] = job.config.protocols();
-    let prompts = job.config.eval.examples(job.heldout.len()).min(greedy.batch);
-    if prompts > 0 {
-        accuracy(policy, &job.heldout[..prompts], &mut job.rewards, &greedy)?;
-    }
+    let examples = &job.heldout[..job.config.eval.examples(job.heldout.len()).min(greedy.batch)];
+    let prompts = encode_prompts(&policy.tokenizer, examples, greedy.format)?;
+    let request = |prompt| GenerationRequest { prompt, seeds: vec![0] };
+    let requests: Vec<GenerationRequest> = prompts.into_iter().map(request).collect();
+    policy.engine(greedy.batch).generate(&requests, &greedy.sampling)?;
     Ok(())
 }
 
@@ -252,14 +252,16 @@ fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), Trai
     let _ = writeln!(out, "memory    {plan}");
     token_counts(out, "train", "pairs", &lengths(&pairs));
     token_counts(out, "heldout", "pairs", &lengths(&heldout));
-    // The step takes the longest pairs: memory is the question.
-    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.len()));
-    pairs.truncate(config.train.batch);
     let mut state = TrainState::fresh(LocalTrainer::new(model)?);
-    let training =
-        RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens };
+    let mut step_with = |pairs: &[PreferencePair]| {
+        RewardModelTraining { config, pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens }
+            .update(&mut state, 0.0)
+    };
+    // The longest pairs need the most memory; the time is that of a step with others.
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.len()));
+    step_with(&pairs[..config.train.batch.min(pairs.len())])?;
     let clock = Instant::now();
-    training.update(&mut state, 0.0)?;
+    step_with(&pairs)?;
     let step = clock.elapsed().as_secs_f64();
     measured_memory(out);
     expected_time(out, config, 0.0, step);

@@ -128,6 +128,25 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_samples_the_held_out_prompts_that_the_job_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |prompt: &str| serde_json::json!({ "prompt": prompt, "demonstration": "yes", "reference": "yes" });
+    fs::write(folder.path().join("train.jsonl"), format!("{}\n", row("well?"))).unwrap();
+    // The second prompt is longer than the model's 64 positions.
+    let heldout = format!("{}\n{}\n", row("well?"), row(&"very long ".repeat(20)));
+    fs::write(folder.path().join("heldout.jsonl"), heldout).unwrap();
+    let config = format!(
+        "{SCRATCH}data: {{ demonstrations: train.jsonl, heldout: heldout.jsonl, max_prompt_tokens: 32 }}\n\
+         sampling: {{ max_tokens: 8 }}\ntrain: {{ steps: 1, batch: 1 }}\n"
+    );
+    fs::write(folder.path().join("sft.yaml"), config).unwrap();
+    let out = run(folder.path(), &["sft", "--config", "sft.yaml", "--dry-run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let plan = text(&out.stdout);
+    assert!(plan.contains("heldout   1 prompts") && plan.contains("peak "), "{plan}");
+}
+
+#[test]
 fn a_dry_run_installs_no_packages() {
     let folder = tempfile::tempdir().unwrap();
     let rewards = with_verifier(folder.path(), "return 1.0");

@@ -29,17 +29,19 @@ pub struct Interpreter {
 }
 
 /// Python code that prints the executable, its version, its argument as compiled code in hexadecimal digits, and the paths
-/// that it reads, one per line. It first imports extension modules, so that the folders of the shared libraries that they
-/// load are among the paths. It imports nothing that is written in Python, which would take most of the time.
+/// that it reads, one per line. Before the paths it imports extension modules, so that the folders of the shared libraries that
+/// they load are among them. It imports nothing that is written in Python, which would take most of the time.
 const INSPECT: &str = "
-import sys, os, marshal, _ctypes, _socket, _json, _decimal, select, resource, unicodedata
-try:
-    import _hashlib
-except ImportError:
-    pass
+import sys, os, marshal
 python = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)
 print(python)
 print('%d.%d' % sys.version_info[:2])
+import _ctypes
+for extension in ('_socket', '_json', '_decimal', '_hashlib', 'unicodedata', 'select', 'resource'):
+    try:
+        __import__(extension)
+    except ImportError:
+        pass
 print(marshal.dumps(compile(sys.argv[1], '<string>', 'exec')).hex())
 for path in sys.path:
     print(os.path.realpath(path))
@@ -57,9 +59,8 @@ for line in open('/proc/self/maps'):
 
 impl Interpreter {
     /// Inspects the interpreter that the environment variable `RLAR_PYTHON` names, or else `python3`, and lets it compile
-    /// `code`, that of the fork servers. Fails with
-    /// [`SandboxError::Refused`] if there is none, if it is too old, or if it would need all of `/` or of the user's
-    /// home folder.
+    /// `code`, that of the fork servers. Fails with [`SandboxError::Refused`] if there is none, if it is too old, or if it
+    /// would need all of `/` or of the user's home folder.
     pub fn find(code: &str) -> Result<Self, SandboxError> {
         let refused = |why: String| SandboxError::Refused(why);
         let name = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
@@ -67,13 +68,18 @@ impl Interpreter {
         let reply = inspect(&name, code);
         let reply = reply.map_err(|e| refused(format!("cannot run `{shown}`: {e}; install Python 3.9 or newer")))?;
         let mut lines = reply.lines();
-        let (Some(python), Some(version), Some(compiled)) = (lines.next(), lines.next(), lines.next()) else {
-            return Err(refused(format!("`{shown}` did not answer, or was built without ctypes")));
+        let (Some(python), Some(version)) = (lines.next(), lines.next()) else {
+            return Err(refused(format!("`{shown}` did not answer; install Python 3.9 or newer")));
         };
         let mut numbers = version.split('.').filter_map(|n| n.parse().ok());
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
             return Err(refused(format!("`{shown}` is version {version}; 3.9 or newer is needed")));
         }
+        let Some(compiled) = lines.next().and_then(from_hexadecimal) else {
+            return Err(refused(format!(
+                "`{shown}` did not compile the code of the sandbox, or was built without ctypes"
+            )));
+        };
         let mut readable: BTreeSet<PathBuf> = lines.map(PathBuf::from).collect();
         readable.extend([PathBuf::from(python), PathBuf::from("/etc/ld.so.cache")]);
         readable.retain(|p| p.exists());
@@ -82,8 +88,6 @@ impl Interpreter {
             let wide = wide.display();
             return Err(refused(format!("`{shown}` needs all of {wide}, which contains more than the interpreter")));
         }
-        let compiled = from_hexadecimal(compiled)
-            .ok_or_else(|| refused(format!("`{shown}` did not compile the code of the sandbox")))?;
         Ok(Self { python: python.into(), version: version.into(), readable: readable.into_iter().collect(), compiled })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -74,6 +75,11 @@ impl Zygote {
         set_socket_timeout(&zygote.control, Timeout::Send, Some(PATIENCE)).map_err(refused)?;
         let send = |message: &[u8]| rustix::net::send(&zygote.control, message, SendFlags::NOSIGNAL);
         let sent = send(&jail.code).and_then(|_| send(jail.setup.as_bytes()));
+        if sent == Err(Errno::MSGSIZE) {
+            return Err(refused(
+                "its code is longer than a message over a socket may be; raise `net.core.wmem_default`",
+            ));
+        }
         let mut first = [0; 256];
         if !readable(&zygote.control, PATIENCE).map_err(refused)? {
             return Err(refused(format!("a jailed interpreter does not answer within {PATIENCE:?}")));
